@@ -1,0 +1,73 @@
+# Everything this project does, by name. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PORT ?= 8000
+T ?= tests
+
+.PHONY: help run test e2e bench check format lock migration clean
+
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: .venv/run ## Serve on http://localhost:8000 (PORT=... overrides; PLC=demo adds a Modbus machine)
+	@PORT=$(PORT) PLC=$(PLC) $(BIN)/python config/dev/run.py
+
+test: .venv/dev tests/clients/node_modules ## Set up what the tests need and run them (T=path for some)
+	$(BIN)/python -m pytest -m "not e2e" $(T)
+
+e2e: .venv/dev tests/clients/node_modules ## The slow tests: whole processes, real time
+	$(BIN)/python -m pytest -m e2e tests
+
+check: .venv/dev ## Format, lint, types, import rules, the mirror of modules and tests, the lock
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --cache-dir .import_linter_cache
+	$(BIN)/python tests/mirror.py
+	@$(MAKE) --no-print-directory lock-check
+
+format: .venv/dev ## Format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate setup.cfg --extra all
+
+lock: .venv/dev ## Renew the lock of dependencies
+	$(COMPILE) --upgrade -o requirements.txt
+	$(COMPILE) --upgrade --extra dev -c requirements.txt -o requirements-dev.txt
+
+.PHONY: lock-check
+lock-check: # the lock still answers setup.cfg
+	@for extra in "" -dev; do \
+		cp requirements$$extra.txt .venv/lock.txt; \
+		$(COMPILE) $${extra:+--extra dev} -o .venv/lock.txt; \
+		diff -u <(sed 's/#.*//' requirements$$extra.txt) <(sed 's/#.*//' .venv/lock.txt) \
+			|| { echo "requirements$$extra.txt is not in step with setup.cfg: make lock" >&2; exit 1; }; \
+	done
+
+migration: .venv/dev ## Write a migration for what the models changed (m="what")
+	$(BIN)/python -m server migrate
+	$(BIN)/python -c "from alembic import command; from server.migrations import configuration; from server.settings import load; command.revision(configuration(load().database_url), '$(m)', autogenerate=True)"
+
+clean: ## Remove what the other targets made, the development database too
+	rm -rf .venv var build dist *.egg-info tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache
+
+.venv/bin/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	"$(PYTHON)" -m venv .venv
+
+.venv/run: requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt config/dev/system-packages.sh | .venv/bin/python
+	bash config/dev/system-packages.sh
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@ .venv/run
+
+tests/clients/node_modules: tests/clients/package-lock.json | .venv/dev
+	cd tests/clients && npm ci --silent
+	@touch $@

@@ -1,0 +1,1 @@
+"""Atrium: a real-time server that speaks Socket.IO."""

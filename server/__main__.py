@@ -1,0 +1,109 @@
+"""The command line: serve, migrate, token, config."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable
+
+import click
+import orjson
+import structlog
+from aiohttp import web
+
+from server.app import build_app, development_mint
+from server.errors import ConfigError
+from server.migrations import upgrade
+from server.observability import logs
+from server.settings import Settings, SettingsError, load
+
+SHUTDOWN_SECONDS = 20
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Atrium: a real-time server that speaks Socket.IO."""
+
+
+@cli.command()
+def serve() -> None:
+    """Serve on $PORT until SIGTERM or Ctrl-C."""
+    settings = _settings()
+    logs.configure(level=settings.log_level, readable=settings.debug)
+    try:
+        app = build_app(settings)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(app, settings))
+    except ConfigError as error:
+        sys.exit(f"atrium: {error}")
+    except OSError as error:
+        sys.exit(f"atrium: cannot serve on port {settings.port}: {error.strerror or error}")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:  # it does not run on Windows
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+async def _serve(app: web.Application, settings: Settings) -> None:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await runner.setup()
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        log = structlog.get_logger("server")
+        log.info("serving", port=settings.port, debug=settings.debug)
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        await runner.cleanup()
+
+
+@cli.command()
+@click.argument("revision", default="head")
+def migrate(revision: str) -> None:
+    """Bring the database to REVISION (default: the newest)."""
+    settings = _settings()
+    logs.configure(level=settings.log_level, readable=settings.debug)
+    upgrade(settings.database_url, revision)
+
+
+@cli.command()
+@click.option("--sub", required=True, help="The user's id.")
+@click.option("--role", "roles", multiple=True, help="A role; may be given more than once.")
+@click.option("--tenant", help="The user's tenant.")
+@click.option("--expires", default=3600, show_default=True, help="Lifetime in seconds.")
+def token(sub: str, roles: tuple[str, ...], tenant: str | None, expires: int) -> None:
+    """Print a token that this server accepts."""
+    try:
+        click.echo(development_mint(_settings())(sub, roles, tenant, expires))
+    except ValueError as error:
+        sys.exit(f"atrium: {error}")
+
+
+@cli.command()
+def config() -> None:
+    """Print the settings in force, secrets masked."""
+    for name, value in sorted(_settings().masked().items()):
+        shown = "" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
+        click.echo(f"{name}={shown}")
+
+
+def _settings() -> Settings:
+    try:
+        return load()
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    cli()

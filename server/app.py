@@ -1,0 +1,120 @@
+"""The only place where parts are wired: settings in, an aiohttp application out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from aiohttp import web
+
+from server.auth.keys import JwksKeys
+from server.auth.tokens import KeySource, SecretKey, TokenAuthority, mint
+from server.http import dev, health, middleware
+from server.realtime.admission import Admission
+from server.realtime.limits import RateLimits
+from server.realtime.server import Bounds, RealtimeServer
+from server.settings import HMAC_ALGORITHMS, Settings
+from server.storage.database import Database
+
+SOCKETIO_PATH = "socket.io"
+
+REALTIME = web.AppKey("realtime", RealtimeServer)
+
+
+def build_app(settings: Settings) -> web.Application:
+    app = web.Application(
+        middlewares=[
+            middleware.errors,
+            middleware.origins(settings.cors_origins, own_headers=f"/{SOCKETIO_PATH}/"),
+        ]
+    )
+    database = Database(
+        settings.database_url,
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+    )
+    jwks = _jwks(settings)
+    limits = RateLimits(settings.rates, enabled=settings.rate_limit_enabled)
+    realtime = _realtime(settings, _authority(settings, jwks), limits)
+    realtime.attach(app, socketio_path=SOCKETIO_PATH)
+    app[REALTIME] = realtime
+
+    app.add_routes(health.routes({"database": database.check}))
+    if settings.debug and settings.jwt_secret_key is not None:
+        app.add_routes(dev.routes(development_mint(settings)))
+
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        await realtime.start()
+        yield
+        if jwks is not None:
+            await jwks.close()
+        await database.close()
+
+    async def stop(app: web.Application) -> None:
+        await realtime.stop()
+
+    app.cleanup_ctx.append(run)
+    app.on_shutdown.append(stop)
+    return app
+
+
+def development_mint(settings: Settings) -> dev.Mint:
+    """Mints what this server accepts. Raises ValueError where it holds no secret to sign with."""
+    secret = settings.jwt_secret_key
+    algorithm = next((each for each in settings.jwt_algorithm if each in HMAC_ALGORITHMS), None)
+    if secret is None or algorithm is None:
+        raise ValueError("no secret to sign with: this server's tokens come from JWT_JWKS_URL")
+
+    def sign(sub: str, roles: Sequence[str], tenant: str | None, lifetime: float = dev.LIFETIME_SECONDS) -> str:
+        return mint(
+            secret,
+            sub,
+            roles=roles,
+            tenant=tenant,
+            lifetime=lifetime,
+            algorithm=algorithm,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+        )
+
+    return sign
+
+
+def _jwks(settings: Settings) -> JwksKeys | None:
+    if settings.jwt_jwks_url is None:
+        return None
+    return JwksKeys(settings.jwt_jwks_url, [each for each in settings.jwt_algorithm if each not in HMAC_ALGORITHMS])
+
+
+def _authority(settings: Settings, jwks: JwksKeys | None) -> TokenAuthority:
+    sources: dict[str, KeySource] = {}
+    for algorithm in settings.jwt_algorithm:
+        if algorithm in HMAC_ALGORITHMS:
+            if settings.jwt_secret_key is not None:
+                sources[algorithm] = SecretKey(settings.jwt_secret_key, algorithm)
+        elif jwks is not None:
+            sources[algorithm] = jwks
+    return TokenAuthority(sources, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+
+
+def _realtime(settings: Settings, authority: TokenAuthority, limits: RateLimits) -> RealtimeServer:
+    admission = Admission(
+        authority,
+        limits,
+        max_connections=settings.ws_max_connections,
+        exempt_loopback=settings.debug,
+    )
+    return RealtimeServer(
+        admission,
+        limits,
+        bounds=Bounds(
+            message_bytes=settings.ws_message_size_limit,
+            namespace_message_bytes={"/trading": settings.ws_message_size_limit_trading},
+            rooms_per_connection=settings.ws_max_rooms,
+            handler_timeout=settings.ws_handler_timeout,
+            max_connections=settings.ws_max_connections,
+        ),
+        single_session=settings.single_session_per_user,
+        share_rate_limit=settings.share_rate_limit,
+        ping_interval=settings.ws_ping_interval,
+        ping_timeout=settings.ws_pong_timeout * settings.ws_max_missed_pongs,
+    )

@@ -1,0 +1,23 @@
+"""What services need of the realtime layer, as a protocol, so that they know neither sockets nor socketio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Delivery(Protocol):
+    async def emit(
+        self,
+        event: str,
+        payload: Mapping[str, object],
+        *,
+        room: str,
+        skip: str | None = None,
+        volatile: bool = False,
+    ) -> None:
+        """To every connection in `room` but the one whose id is `skip`.
+
+        A `volatile` event is worthless once a newer one exists (typing, status, ticks): a slow reader may miss it,
+        and recovery does not replay it.
+        """

@@ -1,0 +1,47 @@
+"""JSON for python-socketio by orjson, in the shape that library expects; it knows no packet."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+MAX_DEPTH = 32
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
+
+
+class PayloadRefused(ValueError):
+    """Well-formed JSON that no handler should see."""
+
+
+def dumps(value: object, **_: object) -> str:
+    """python-socketio passes `separators`, and wants text."""
+    return orjson.dumps(value).decode()
+
+
+def loads(text: str | bytes) -> Any:
+    """Raises PayloadRefused for nesting beyond MAX_DEPTH and for lone surrogates, ValueError for what is not JSON."""
+    if isinstance(text, bytes):
+        text = text.decode()
+    if text.count("[") + text.count("{") > MAX_DEPTH and _nests_too_deep(text):
+        raise PayloadRefused(f"The payload nests deeper than {MAX_DEPTH} levels")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        # JSON.stringify writes lone surrogates as escapes; RFC 8259 §8.2 allows them and orjson, rightly, does not.
+        json.loads(text)
+        raise PayloadRefused("The payload holds text that is not valid Unicode") from None
+
+
+def _nests_too_deep(text: str) -> bool:
+    depth = 0
+    for token in _TOKENS.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif token[0] in "]}":
+            depth -= 1
+    return False

@@ -1,0 +1,19 @@
+"""How rooms are named, in one place: every name carries the tenant, so tenants cannot meet in one (SPEC §2)."""
+
+from __future__ import annotations
+
+EVERYONE = "everyone"  # all admitted connections of a namespace, whatever their tenant
+
+
+def room_name(tenant: str | None, kind: str, name: str) -> str:
+    """`kind` is a word of ours (`session`, `channel`, `user`); `name` may hold anything a client sent.
+
+    The tenant's length comes first, so that no choice of tenant and name can spell another tenant's room.
+    """
+    tenant = tenant or ""
+    return f"{kind}:{len(tenant)}:{tenant}:{name}"
+
+
+def user_room(tenant: str | None, user_id: str) -> str:
+    """All of one user's connections in a namespace; each enters it at connect."""
+    return room_name(tenant, "user", user_id)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from blockbuster import blockbuster_ctx
+
+from server.migrations import upgrade
+from tests.support import running
+from tests.support.client import Client
+from tests.support.ports import free_port
+from tests.support.postgres import postgres
+
+Serve = Callable[..., Awaitable[running.Running]]
+Connect = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[None]:
+    """A call in `server` that blocks the event loop fails the test."""
+    with blockbuster_ctx("server"):
+        yield
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def no_lost_exceptions() -> AsyncIterator[None]:
+    """An exception that nobody retrieved fails the test."""
+    lost: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: lost.append(context))
+    yield
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not lost, lost
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "atrium.db"
+    upgrade(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    with postgres(free_port()) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: str) -> str:
+    """The name of a template database that is at the newest migration."""
+    name = "template_atrium"
+    base = postgres_server.rpartition("/")[0]
+    asyncio.run(_create(postgres_server, name))
+    upgrade(f"{base}/{name}".replace("postgresql:", "postgresql+asyncpg:"))
+    return name
+
+
+async def _create(server: str, name: str, template: str = "template1") -> None:
+    connection = await asyncpg.connect(server)
+    await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    await connection.close()
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    shutil.copy(migrated_sqlite, tmp_path / "atrium.db")
+    return f"sqlite:///{tmp_path / 'atrium.db'}"
+
+
+@pytest_asyncio.fixture
+async def postgres_url(postgres_server: str, migrated_postgres: str) -> str:
+    name = f"test_{uuid.uuid4().hex}"
+    await _create(postgres_server, name, migrated_postgres)
+    return f"{postgres_server.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated, empty database of each kind: what asks for it runs on both."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest_asyncio.fixture
+async def serve(sqlite_url: str) -> AsyncIterator[Serve]:
+    """Starts a whole server on port 0 with settings by variable name, on SQLite unless told otherwise."""
+    started: list[running.Running] = []
+
+    async def serve(**environ: object) -> running.Running:
+        server = await running.start(running.settings(**{"DATABASE_URL": sqlite_url, **environ}))
+        started.append(server)
+        return server
+
+    yield serve
+    for each in started:
+        await each.runner.cleanup()
+
+
+@pytest_asyncio.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Connects a stock Python client to a namespace of a server: `await connect(server, "/chat", "alice")`."""
+    clients: list[Client] = []
+
+    async def connect(
+        server: running.Running,
+        namespace: str,
+        sub: str | None = None,
+        *,
+        roles: tuple[str, ...] = (),
+        tenant: str | None = None,
+        **options: Any,
+    ) -> Client:
+        client = Client(namespace)
+        clients.append(client)
+        await client.connect(
+            server.url, None if sub is None else running.token(sub, roles=roles, tenant=tenant), **options
+        )
+        return client
+
+    yield connect
+    for each in clients:
+        await each.close()

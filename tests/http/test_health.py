@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import aiohttp
+
+from tests.conftest import Serve
+
+
+async def test_alive_and_ready(serve: Serve) -> None:
+    server = await serve()
+    async with aiohttp.ClientSession() as http:
+        for path, status in (("/health", "healthy"), ("/healthz", "healthy"), ("/readyz", "ready")):
+            async with http.get(server.url + path) as response:
+                assert response.status == 200
+                assert (await response.json())["status"] == status
+
+
+async def test_a_lost_database_is_not_ready_but_alive(serve: Serve) -> None:
+    server = await serve(DATABASE_URL="postgresql://nobody@127.0.0.1:9/none")
+    async with aiohttp.ClientSession() as http:
+        async with http.get(server.url + "/readyz") as response:
+            assert response.status == 503
+            assert (await response.json())["checks"] == {"database": "failed"}
+        async with http.get(server.url + "/healthz") as response:
+            assert response.status == 200
