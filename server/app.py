@@ -11,6 +11,7 @@ from server.auth.tokens import KeySource, SecretKey, TokenAuthority, mint
 from server.http import dev, health, middleware
 from server.realtime.admission import Admission
 from server.realtime.limits import RateLimits
+from server.realtime.namespace import Namespace
 from server.realtime.server import Bounds, RealtimeServer
 from server.settings import HMAC_ALGORITHMS, Settings
 from server.storage.database import Database
@@ -35,6 +36,8 @@ def build_app(settings: Settings) -> web.Application:
     jwks = _jwks(settings)
     limits = RateLimits(settings.rates, enabled=settings.rate_limit_enabled)
     realtime = _realtime(settings, _authority(settings, jwks), limits)
+    for namespace in _namespaces(settings, database):
+        realtime.add(namespace)
     realtime.attach(app, socketio_path=SOCKETIO_PATH)
     app[REALTIME] = realtime
 
@@ -55,6 +58,11 @@ def build_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(run)
     app.on_shutdown.append(stop)
     return app
+
+
+def _namespaces(settings: Settings, database: Database) -> list[Namespace]:
+    """Every namespace there is; a new one is listed here."""
+    return []
 
 
 def development_mint(settings: Settings) -> dev.Mint:

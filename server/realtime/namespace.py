@@ -104,8 +104,11 @@ class Namespace:
     async def left(self, connection: Connection, rooms_left: Collection[str], reason: str) -> None:
         """After the last event of a connection was handled; it is in no room any more."""
 
+    async def start(self) -> None:
+        """The server starts: feeds and pollers are spawned here."""
+
     async def stop(self) -> None:
-        """The server stops."""
+        """The server stops; its tasks are cancelled after this."""
 
     # -- what a namespace uses ----------------------------------------------------------------------------------
 

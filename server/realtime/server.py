@@ -96,6 +96,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
 
     async def start(self) -> None:
         self.tasks.start(self._watch(), "watch")
+        for namespace in self._served.values():
+            await namespace.start()
 
     async def deliver(
         self,
