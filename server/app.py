@@ -9,6 +9,8 @@ from aiohttp import web
 from server.auth.keys import JwksKeys
 from server.auth.tokens import KeySource, SecretKey, TokenAuthority, mint
 from server.http import dev, health, middleware
+from server.namespaces.monitor import namespace as monitor
+from server.namespaces.trading import namespace as trading
 from server.realtime.admission import Admission
 from server.realtime.limits import RateLimits
 from server.realtime.namespace import Namespace
@@ -62,7 +64,21 @@ def build_app(settings: Settings) -> web.Application:
 
 def _namespaces(settings: Settings, database: Database) -> list[Namespace]:
     """Every namespace there is; a new one is listed here."""
-    return []
+    return [
+        monitor.build(
+            settings.config,
+            plc=settings.plc,
+            period=settings.monitor_period,
+            require_auth=settings.monitor_require_auth,
+        ),
+        trading.build(
+            settings.config,
+            feed=settings.trading_feed,
+            feed_speed=settings.trading_feed_speed,
+            max_channels=settings.trading_max_channels,
+            require_auth=settings.ws_require_auth,
+        ),
+    ]
 
 
 def development_mint(settings: Settings) -> dev.Mint:

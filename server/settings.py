@@ -139,6 +139,10 @@ class Settings:
     copilot_data_timeout: float = _number(10.0, "COPILOT_DATA_TIMEOUT", least=0.01)
     copilot_person_timeout: float = _number(120.0, "COPILOT_PERSON_TIMEOUT", least=0.01)
     monitor_period: float = _number(1.0, "MONITOR_PERIOD", least=0.05)
+    plc: str = _text("", "PLC")
+    trading_feed: str = _choice("replay", "TRADING_FEED", "replay", "none")
+    trading_feed_speed: float = _number(1.0, "TRADING_FEED_SPEED", least=0.01, most=100)
+    trading_max_channels: int = _number(10_000, "TRADING_MAX_CHANNELS", least=100)
     recovery_seconds: int = _number(120, "RECOVERY_SECONDS")
 
     @property
