@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import JSON, text
 from sqlalchemy.engine import Connection
 
 from server.migrations.tables import METADATA
-from server.storage.database import create_engine
+from server.storage.database import Moment, create_engine
+
+LOCK = 0x41747269756D  # "Atrium": nodes that are deployed together migrate one after the other
 
 
 def _run(connection: Connection) -> None:
@@ -17,6 +21,7 @@ def _run(connection: Connection) -> None:
         connection=connection,
         target_metadata=METADATA,
         render_as_batch=connection.dialect.name == "sqlite",
+        render_item=_render,
         compare_server_default=True,
         transactional_ddl=True,
     )
@@ -24,11 +29,29 @@ def _run(connection: Connection) -> None:
         context.run_migrations()
 
 
+def _render(kind: str, item: Any, rendering: AutogenContext) -> str | Literal[False]:
+    """Our types as plain SQLAlchemy: a migration must not change when the code does."""
+    if kind == "type" and isinstance(item, Moment):
+        return "sa.TIMESTAMP()"
+    if kind == "type" and isinstance(item, JSON):
+        rendering.imports.add("from sqlalchemy.dialects import postgresql")
+        return 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")'
+    return False
+
+
 async def _migrate(url: Any) -> None:
-    engine = create_engine(url)
-    async with engine.begin() as connection:
-        await connection.run_sync(_run)
-    await engine.dispose()
+    engine = create_engine(url, enforce_foreign_keys=False)
+    try:
+        async with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            await connection.run_sync(_run)
+            if engine.dialect.name == "sqlite":
+                broken = (await connection.execute(text("PRAGMA foreign_key_check"))).first()
+                if broken is not None:
+                    raise RuntimeError(f"the migration leaves a row of {broken[0]} without its parent in {broken[2]}")
+    finally:
+        await engine.dispose()
 
 
 asyncio.run(_migrate(context.config.attributes["database_url"]))

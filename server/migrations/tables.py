@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from server.namespaces.chat import models as _chat
 from server.storage.database import Model
 
 METADATA = Model.metadata
+
+__all__ = ["METADATA", "_chat"]

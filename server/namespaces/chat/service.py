@@ -1,0 +1,256 @@
+"""The rules of chat: who is in a session, what is said there and who hears it. How bytes travel, it does not know."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from server.auth.policy import may_use_session
+from server.errors import Forbidden
+from server.identity import Identity
+from server.namespaces.chat import models
+from server.namespaces.chat.agents.backend import Question
+from server.namespaces.chat.agents.roster import Agent
+from server.namespaces.chat.models import ChatSession, Draft
+from server.namespaces.chat.presence import Presence
+from server.namespaces.chat.replies import Asked, Pace, Replies
+from server.namespaces.chat.transcript import Transcript, new_message_id, now
+from server.namespaces.chat.typists import Later, Typists, on_loop
+from server.realtime.connection import Connection
+from server.realtime.delivery import Delivery
+from server.realtime.rooms import room_name
+from server.storage.database import Database
+from server.timestamps import iso_utc
+
+HISTORY = 200  # SPEC §4: messages in one answer
+NO_ACCESS = "You may not use this session"  # whether or not it exists
+
+
+class Floor(Delivery, Protocol):
+    """What chat needs of its namespace beyond delivery: rooms, and work beside the handlers."""
+
+    async def enter(self, connection: Connection, room: str) -> None: ...
+
+    async def leave(self, connection: Connection, room: str) -> bool: ...
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`default_agent` is for sessions that are made by joining; None: people only."""
+
+    auto_create: bool = True
+    default_agent: int | None = None
+    pace: Pace = field(default_factory=Pace)
+
+
+class ChatService:
+    def __init__(
+        self,
+        database: Database,
+        floor: Floor,
+        agents: Mapping[int, Agent],
+        options: Options,
+        *,
+        later: Later = on_loop,
+    ) -> None:
+        self._database = database
+        self._floor = floor
+        self._agents = agents
+        self._options = options
+        self._presence = Presence()
+        self._typists = Typists(self._fell_silent, later)
+        self._transcript = Transcript(database)
+        self._replies = Replies(floor, self._transcript, floor.spawn, pace=options.pace)
+
+    def close(self) -> None:
+        self._typists.close()
+
+    # -- sessions -----------------------------------------------------------------------------------------------
+
+    async def join(self, connection: Connection, session_id: str, after_seq: int | None) -> dict[str, object]:
+        """The messages after `after_seq`, oldest first, and whether more follow; without one, the newest, in the
+        same order, and whether there are older ones. Nothing is missed between them and the events that follow.
+        """
+        session = await self._open(connection.identity, session_id)
+        room = _room(session)
+        async with self._transcript.still(session_id):
+            known = self._presence.holds(session_id, connection)
+            await self._floor.enter(connection, room)
+            try:
+                answer = await self._history(session_id, after_seq)
+            except BaseException:
+                if not known:
+                    await self._floor.leave(connection, room)
+                raise
+            if self._presence.enter(session_id, connection):
+                await self._announce("user_joined", session_id, room, connection)
+        return answer | {"online": self._presence.online(session_id)}
+
+    async def leave(self, connection: Connection, session_id: str) -> None:
+        """Leaving a session one is not in does nothing, and tells nothing of it."""
+        if not self._presence.holds(session_id, connection):
+            return
+        room = _room_of(connection, session_id)
+        await self._floor.leave(connection, room)
+        await self._gone(connection, session_id, room)
+
+    async def left(self, connection: Connection) -> None:
+        """It disconnected."""
+        for session_id in self._presence.sessions(connection):
+            await self._gone(connection, session_id, _room_of(connection, session_id))
+
+    async def _gone(self, connection: Connection, session_id: str, room: str) -> None:
+        if self._typists.stop(session_id, connection):
+            await self._tell_typing(session_id, connection, is_typing=False)
+        if self._presence.leave(session_id, connection):
+            await self._announce("user_left", session_id, room, connection)
+
+    async def _open(self, identity: Identity, session_id: str) -> ChatSession:
+        """The session, made for this user if there is none and that is wanted. Raises Forbidden."""
+        async with self._database.reading() as db:
+            session = await models.find_session(db, session_id)
+            if session is not None or not self._options.auto_create:
+                return (await _access(db, identity, session))[0]
+        session = self._new_session(identity, session_id)
+        try:
+            async with self._database.transaction() as db:
+                await models.create_session(db, session)
+        except IntegrityError:  # somebody was first
+            async with self._database.reading() as db:
+                return (await _access(db, identity, await models.find_session(db, session_id)))[0]
+        return session
+
+    def _new_session(self, identity: Identity, session_id: str) -> ChatSession:
+        moment = now()
+        return ChatSession(
+            session_id=session_id,
+            trace_id=f"trace_{uuid.uuid4().hex}",
+            tenant=identity.tenant,
+            user_id=identity.user_id,
+            agent_id=self._options.default_agent,
+            status="active",
+            last_seq=0,
+            created_at=moment,
+            updated_at=moment,
+        )
+
+    async def _history(self, session_id: str, after_seq: int | None) -> dict[str, object]:
+        async with self._database.reading() as db:
+            # The messages first: on PostgreSQL the session may be newer than they, and `last_seq` then says so.
+            if after_seq is None:
+                messages, has_more = await models.newest_messages(db, session_id, HISTORY)
+            else:
+                messages, has_more = await models.messages_after(db, session_id, after_seq, HISTORY)
+            session = await models.find_session(db, session_id)
+            if session is None:
+                raise Forbidden(NO_ACCESS)
+            participants = await models.participants(db, session_id)
+        agent = self._agents.get(session.agent_id) if session.agent_id is not None else None
+        return {
+            "session": session.to_wire()
+            | {"agent": None if agent is None else agent.to_wire(), "participants": participants},
+            "participants": participants,
+            "messages": [message.to_wire() for message in messages],
+            "last_seq": session.last_seq,
+            "has_more": has_more,
+        }
+
+    # -- messages -----------------------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        identity: Identity,
+        session_id: str,
+        content: str,
+        *,
+        message_type: str = "text",
+        client_message_id: str | None = None,
+        metadata: dict[str, object] | None = None,
+    ) -> dict[str, object]:
+        """Stores a message, then sends it to all who joined the session, the sender's connections among them."""
+        async with self._database.reading() as db:
+            session, participant = await _access(db, identity, await models.find_session(db, session_id))
+        draft = Draft(
+            session_id=session_id,
+            message_id=new_message_id(),
+            sender_type="user",
+            sender_id=identity.user_id,
+            message_type=message_type,
+            content=content,
+            metadata=metadata,
+            client_message_id=client_message_id,
+        )
+        async with self._transcript.append(draft) as (message, new):
+            if new:
+                await self._floor.emit("message", message.to_wire(), room=_room(session))
+        if new and participant:  # staff who were not invited are there to answer
+            self._ask_agent(session, identity, content)
+        return {
+            "message_id": message.message_id,
+            "seq": message.seq,
+            "created_at": iso_utc(message.created_at),
+            "status": "sent",
+        }
+
+    def _ask_agent(self, session: ChatSession, identity: Identity, content: str) -> None:
+        agent = self._agents.get(session.agent_id) if session.agent_id is not None else None
+        if agent is not None and agent.backend is not None:
+            question = Question(session.session_id, identity.user_id, content)
+            self._replies.ask(Asked(agent.id, agent.backend, question, _room(session)))
+
+    # -- typing -------------------------------------------------------------------------------------------------
+
+    async def typing(self, connection: Connection, session_id: str, *, is_typing: bool) -> None:
+        if not self._presence.holds(session_id, connection):
+            raise Forbidden(NO_ACCESS)
+        if is_typing:
+            self._typists.start(session_id, connection)
+        else:
+            self._typists.stop(session_id, connection)
+        await self._tell_typing(session_id, connection, is_typing=is_typing)
+
+    def _fell_silent(self, session_id: str, connection: Connection) -> None:
+        self._floor.spawn(self._tell_typing(session_id, connection, is_typing=False), "typing")
+
+    async def _tell_typing(self, session_id: str, connection: Connection, *, is_typing: bool) -> None:
+        payload = {"session_id": session_id, "user_id": connection.user_id, "is_typing": is_typing}
+        room = _room_of(connection, session_id)
+        await self._floor.emit("typing", payload, room=room, skip=connection.id, volatile=True)
+
+    async def _announce(self, event: str, session_id: str, room: str, connection: Connection) -> None:
+        payload = {
+            "event": event,
+            "session_id": session_id,
+            "user_id": connection.user_id,
+            "timestamp": iso_utc(),
+        }
+        await self._floor.emit("system", payload, room=room, skip=connection.id)
+
+
+async def _access(db: AsyncSession, identity: Identity, session: ChatSession | None) -> tuple[ChatSession, bool]:
+    """The session, and whether this is one of its participants.
+
+    Raises Forbidden, in the same words for a session of others as for none.
+    """
+    if session is not None:
+        participant = session.tenant == identity.tenant and await models.is_participant(
+            db, session.session_id, identity.user_id
+        )
+        if may_use_session(identity, tenant=session.tenant, participant=participant):
+            return session, participant
+    raise Forbidden(NO_ACCESS)
+
+
+def _room(session: ChatSession) -> str:
+    return room_name(session.tenant, "session", session.session_id)
+
+
+def _room_of(connection: Connection, session_id: str) -> str:
+    return room_name(connection.tenant, "session", session_id)
