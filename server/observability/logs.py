@@ -35,5 +35,5 @@ def configure(*, level: str, readable: bool) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for noisy in ("socketio", "engineio", "aiohttp.access", "aiosqlite", "pymodbus"):
+    for noisy in ("aiohttp.access", "aiosqlite", "pymodbus"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level)))

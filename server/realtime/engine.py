@@ -11,7 +11,7 @@ from typing import Any
 import engineio
 import orjson
 from aiohttp import WSMsgType, web
-from engineio import payload
+from engineio import packet, payload
 
 # Stock answers 200 to a POST of more than 16 packets and drops them all; the size limit bounds us already.
 payload.Payload.max_decode_packets = 10_000
@@ -86,7 +86,11 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc] # python-engineio is u
             if request.content_length > self.max_http_buffer_size:
                 await self.close(transport_id or "")
                 return _refuse(413, "Payload too large")
+        socket = self.sockets.get(transport_id)
         response: web.StreamResponse = await super().handle_request(request)
+        if request.method == "POST" and socket is not None and socket.closed:
+            # The client's CLOSE: stock leaves its pending GET hanging until the next ping would have been due.
+            socket.queue.put_nowait(packet.Packet(packet.NOOP))
         return response
 
     async def close(self, transport_id: str) -> None:

@@ -22,7 +22,7 @@ def dumps(value: object, **_: object) -> str:
 
 
 def loads(text: str | bytes) -> Any:
-    """Raises PayloadRefused for nesting beyond MAX_DEPTH and for lone surrogates, ValueError for what is not JSON."""
+    """Raises PayloadRefused for nesting beyond MAX_DEPTH, lone surrogates and NaN, ValueError for what is not JSON."""
     if isinstance(text, bytes):
         text = text.decode()
     if text.count("[") + text.count("{") > MAX_DEPTH and _nests_too_deep(text):
@@ -30,9 +30,9 @@ def loads(text: str | bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        # JSON.stringify writes lone surrogates as escapes; RFC 8259 §8.2 allows them and orjson, rightly, does not.
+        # JSON.stringify writes lone surrogates as escapes, Python's json writes NaN. Neither is worth a connection.
         json.loads(text)
-        raise PayloadRefused("The payload holds text that is not valid Unicode") from None
+        raise PayloadRefused("The payload holds broken Unicode, or a number such as NaN") from None
 
 
 def _nests_too_deep(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
@@ -20,10 +21,12 @@ from server.errors import (
     InternalError,
     InvalidMessage,
     LimitExceeded,
+    RateLimited,
     SessionReplaced,
     TokenExpired,
     TokenInvalid,
     UnknownEvent,
+    UnknownRequest,
 )
 from server.realtime import rooms, schema
 from server.realtime.asks import Answer, Ask, Asks
@@ -184,25 +187,42 @@ class Namespace:
         ask = self.asks.open(self.path, target.identity.scope, event, payload, lambda raw: schema.load(shape, raw))
         try:
             async with asyncio.timeout(timeout):
-                await self._put_question(ask, target)
+                await self._put_question(ask, self._reachable(target))
                 return await ask.answered
         except TimeoutError:
-            for connection_id in ask.asked:
+            if ask.is_answered:  # in the very moment: whoever answered was told that it counts
+                return ask.answered.result()
+            self.asks.close(ask)  # before anyone is told, so that nothing sent from here on counts
+            for connection_id in list(ask.asked):
                 if (connection := self._connections.get(connection_id)) is not None:
                     await self.send(connection, "request_expired", {"requestId": ask.request_id})
             raise ClientTimeout from None
         finally:
             self.asks.close(ask)
 
+    def _reachable(self, connection: Connection) -> Connection:
+        """The connection, or the user's newest where it is gone: its client may have come back already."""
+        if connection.id in self._connections:
+            return connection
+        others = self.members(rooms.user_room(connection.tenant, connection.user_id))
+        return others[-1] if others else connection
+
     async def _put_question(self, ask: Ask, connection: Connection) -> None:
-        async def on_ack(*answers: object) -> None:
+        async def on_ack(*arguments: object) -> None:
             try:
-                self.asks.answer(connection, ask.event, ask.request_id, answers[0] if answers else None)
+                self.asks.acknowledge(connection, ask, arguments)
             except AtriumError as error:
                 await self.send(connection, "error", {**error.to_wire(), "requestId": ask.request_id})
 
-        ask.asked.add(connection.id)
-        ask.forget.append(await self.server.request(connection, ask.event, ask.payload, on_ack))
+        ask.target = connection.id
+        self.asks.sent(ask, connection, await self.server.request(connection, ask.event, ask.payload, on_ack))
+
+    async def _hand_over(self, gone: Connection) -> None:
+        """Puts a gone connection's questions to one that came before it was noticed to be gone."""
+        for ask in self.asks.open_of(gone):
+            ask.asked.pop(gone.id, None)
+            if ask.target == gone.id and ask.heir is not None and ask.heir in self._connections:
+                await self._put_question(ask, self._connections[ask.heir])
 
     # -- coming and going, called by the server -----------------------------------------------------------------
 
@@ -232,7 +252,9 @@ class Namespace:
         for each in older:
             await self.server.close(each, SessionReplaced())
         for ask in self.asks.open_of(connection):
-            if not any(asked in self._connections for asked in ask.asked):
+            if ask.target in self._connections:
+                ask.heir = connection.id
+            else:
                 await self._put_question(ask, connection)
 
     def discard(self, connection: Connection) -> None:
@@ -248,6 +270,7 @@ class Namespace:
 
         async def leave() -> None:
             try:
+                await self._hand_over(connection)
                 await self.left(connection, rooms_left, reason)
             except Exception:
                 log.exception("disconnect handler failed", namespace=self.path, connection=connection.id)
@@ -277,6 +300,12 @@ class Namespace:
     async def refuse(self, connection: Connection, message: str, reply: Reply | None) -> None:
         """An event that was no use before it could be looked at."""
         await self._answer(connection, reply, InvalidMessage(message))
+
+    async def refuse_ack(self, connection: Connection) -> None:
+        """An ack that no open question waits for: late, second or made up."""
+        with contextlib.suppress(RateLimited):
+            await self.server.limits.hit(EVENT_RATE, connection.id)
+            await self.send(connection, "error", UnknownRequest().to_wire())
 
     async def _handle(
         self, connection: Connection, name: str, arguments: Sequence[object], reply: Reply | None

@@ -6,6 +6,7 @@ Every touch of python-socketio's private parts is here; `tests/realtime/test_ser
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections import deque
@@ -80,8 +81,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
             max_http_buffer_size=max(self.bounds.message_bytes, *self.bounds.namespace_message_bytes.values(), 1),
             # http.middleware holds CORS_ORIGINS for every door; what gets here is allowed.
             cors_allowed_origins="*",
-            logger=structlog.stdlib.get_logger("socketio"),
-            engineio_logger=structlog.stdlib.get_logger("engineio"),
+            logger=_quiet("socketio"),
+            engineio_logger=_quiet("engineio"),
         )
         self.eio.message_limit = self._message_limit
         self.eio.too_big_notice = self._too_big_notice
@@ -124,11 +125,15 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         if transport_id is None:
             return lambda: None
         ack_id = self.manager._generate_ack_id(connection.id, on_ack)
-        await self._send(transport_id, wire.EVENT, connection.namespace, data=[event, dict(payload)], ack_id=ack_id)
 
         def forget() -> None:
             self.manager.callbacks.get(connection.id, {}).pop(ack_id, None)
 
+        try:
+            await self._send(transport_id, wire.EVENT, connection.namespace, data=[event, dict(payload)], ack_id=ack_id)
+        except BaseException:
+            forget()
+            raise
         return forget
 
     async def close(self, connection: Connection, reason: ConnectionClosed) -> None:
@@ -196,8 +201,9 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         await super()._handle_eio_disconnect(eio_sid, reason)
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
-        # Websocket frames were measured as they were read; this is for packets within a polling payload.
-        if len(data) > self._message_limit(eio_sid, f"4{data[:128]}" if isinstance(data, str) else data):
+        # Websocket frames were measured as they were read; this is for packets within a polling payload. An empty one
+        # would pass python-socketio's decoder unread.
+        if not data or len(data) > self._message_limit(eio_sid, f"4{data[:128]}" if isinstance(data, str) else data):
             await self.eio.close(eio_sid)
             return
         try:
@@ -267,6 +273,18 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         elif data[0] not in self.reserved_events:
             await super()._handle_event(eio_sid, namespace, id, data)
 
+    async def _handle_ack(self, eio_sid: str, namespace: str | None, id: int, data: list[Any]) -> None:
+        """Unlike stock: an answer that nothing waits for is refused, and 0, where stock keeps its counter, is no id."""
+        known = self._connection(eio_sid, namespace or "/")
+        if known is None:
+            await super()._handle_ack(eio_sid, namespace, id, data)
+            return
+        handler, connection = known
+        if id and id in self.manager.callbacks.get(connection.id, {}):
+            await self.manager.trigger_callback(connection.id, id, data)
+        elif data:
+            await handler.refuse_ack(connection)
+
     async def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
         """Leaves all rooms at once; the namespace hears of it in order, after the events that came before."""
         namespace = namespace or "/"
@@ -330,3 +348,10 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
                 for namespace in list(self.manager.get_namespaces())
             ):
                 await self.eio.close(transport_id)
+
+
+def _quiet(name: str) -> logging.Logger:
+    """Below WARNING these libraries log whole packets: tokens and messages."""
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.WARNING)
+    return logger

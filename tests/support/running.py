@@ -37,10 +37,7 @@ class Running:
     url: str
     app: web.Application
     runner: web.AppRunner
-
-    @property
-    def realtime(self) -> RealtimeServer:
-        return self.app[REALTIME]
+    realtime: RealtimeServer
 
 
 async def start(settings: Settings) -> Running:
@@ -49,4 +46,4 @@ async def start(settings: Settings) -> Running:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
-    return Running(f"http://127.0.0.1:{port}", app, runner)
+    return Running(f"http://127.0.0.1:{port}", app, runner, app[REALTIME])

@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import aiohttp
+import pytest
+import socketio
+import structlog
+
+from server.realtime.connection import Connection
+from server.realtime.limits import Rate
+from server.realtime.server import CONNECT_TIMEOUT_SECONDS, Bounds, RealtimeServer
+from tests.conftest import Connect
+from tests.support.client import Client
+from tests.support.echo import EchoNamespace, serving
+from tests.support.raw import POLLING, raw_socket
+from tests.support.running import SECRET, token
+
+
+def connect_packet(sub: str = "alice") -> str:
+    return f'40/echo,{{"token":"{token(sub)}"}}'
+
+
+async def refused(connect: Connect, server: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
+    """What a client that is refused reads in `connect_error`."""
+    client = Client("/echo")
+    sub = arguments[0] if arguments else None
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        await client.connect(server.url, token(sub) if sub else None, **options)
+    error = await client.expect("connect_error")
+    await client.close()
+    data: dict[str, Any] = error["data"]
+    assert error["message"] == data["message"]
+    return data
+
+
+@pytest.mark.parametrize("name", ["_handle_eio_connect", "_handle_eio_message", "_handle_eio_disconnect"])
+@pytest.mark.parametrize("base", [socketio.AsyncServer])
+def test_the_seams_are_where_they_were(name: str, base: type) -> None:
+    assert hasattr(base, name), f"python-socketio moved {name}"
+
+
+def test_every_seam_that_is_overridden_exists() -> None:
+    stock = socketio.AsyncServer()
+    for name in (
+        "_engineio_server_class",
+        "_handle_connect",
+        "_handle_disconnect",
+        "_handle_event",
+        "_send_packet",
+        "_binary_packet",
+        "environ",
+        "handlers",
+        "namespace_handlers",
+        "reserved_events",
+    ):
+        assert hasattr(stock, name), f"python-socketio moved {name}"
+    for name in ("pre_connect", "connect", "disconnect", "callbacks", "_generate_ack_id", "eio_sid_from_sid"):
+        assert hasattr(stock.manager, name), f"python-socketio moved manager.{name}"
+
+
+@pytest.mark.parametrize(
+    ("auth", "code", "close_code"),
+    [
+        ({}, "TOKEN_MISSING", 1008),
+        ({"token": ""}, "TOKEN_MISSING", 1008),
+        ({"token": "garbage"}, "TOKEN_INVALID", 4001),
+        ({"token": token(lifetime=-60)}, "TOKEN_EXPIRED", 4001),
+        ({"token": 5}, "INVALID_MESSAGE", 1008),
+    ],
+)
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+async def test_a_refused_connect_says_why(
+    connect: Connect, transport: str, auth: dict[str, Any], code: str, close_code: int
+) -> None:
+    async with serving() as (server, namespace):
+        data = await refused(connect, server, auth=auth, transports=[transport])
+        assert (data["code"], data["close_code"]) == (code, close_code)
+        assert namespace.connections == []
+        assert not server.realtime.manager.rooms
+
+
+async def test_where_no_token_is_needed_a_good_one_still_counts(connect: Connect) -> None:
+    async with serving(require_auth=False) as (server, _):
+        visitor = await connect(server, "/echo")
+        assert (await visitor.expect("connected"))["user_id"].startswith("anonymous-")
+        known = await connect(server, "/echo", "alice")
+        assert (await known.expect("connected"))["user_id"] == "alice"
+
+
+async def test_a_full_server_refuses_and_has_room_again(connect: Connect) -> None:
+    async with serving(bounds=Bounds(max_connections=2)) as (server, namespace):
+        first, _ = await connect(server, "/echo", "a"), await connect(server, "/echo", "b")
+        data = await refused(connect, server, "c")
+        assert (data["code"], data["close_code"]) == ("SERVER_FULL", 1013)
+        await first.sio.disconnect()
+        await namespace.gone_event.wait()
+        await connect(server, "/echo", "c")
+
+
+async def test_connects_from_one_address_have_a_rate(connect: Connect) -> None:
+    async with serving(rates={"connects": Rate(2, 60)}, exempt_loopback=False) as (server, _):
+        for _ in range(2):
+            await connect(server, "/echo", "alice")
+        data = await refused(connect, server, "alice")
+        assert (data["code"], data["limit"]) == ("RATE_LIMITED", 2)
+        assert data["retry_after"] > 0
+
+
+async def test_an_unknown_namespace_is_named_and_the_others_live(connect: Connect) -> None:
+    async with serving() as (server, _), raw_socket(server.url) as raw:
+        await raw.send("40/nowhere,")
+        assert await raw.expect("44") == '44/nowhere,{"message":"Invalid namespace"}'
+        await raw.send(connect_packet())
+        await raw.expect("40/echo,")
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        "4",
+        "42{}",
+        "42[]",
+        '42/echo,["x"',
+        "44/echo,{}",
+        "49",
+        '4599-["x"]',
+        '451-/echo,["x",{"_placeholder":true,"num":5}]',
+        "40/echo,{}",
+    ],
+)
+async def test_who_does_not_speak_socketio_is_closed_and_nobody_else(connect: Connect, packet: str) -> None:
+    async with serving() as (server, namespace), raw_socket(server.url) as raw:
+        bystander = await connect(server, "/echo", "bob")
+        await raw.send(connect_packet())
+        await raw.expect("40/echo,")
+        await raw.send(packet)
+        if packet.startswith("451-"):
+            await raw.send(b"attachment")
+        await raw.closed()
+        await namespace.gone_event.wait()
+        assert [each.user_id for each in namespace.connections] == ["bob"]
+        assert (await bystander.call("echo", {"text": "x"}))["ok"]
+
+
+@pytest.mark.parametrize("frame", ["", "x", "9", b"binary"])
+async def test_frames_that_are_not_engineio_close_the_socket_and_free_its_rooms(frame: str | bytes) -> None:
+    async with serving() as (server, namespace), raw_socket(server.url) as raw:
+        await raw.send(connect_packet())
+        await raw.expect("40/echo,")
+        await raw.send(frame)
+        await raw.closed()
+        await namespace.gone_event.wait()
+        assert namespace.connections == []
+        assert not server.realtime.manager.rooms
+
+
+async def test_an_event_before_connect_closes() -> None:
+    async with serving() as (server, _), raw_socket(server.url) as raw:
+        await raw.send('42/echo,["echo",{"text":"x"}]')
+        await raw.closed()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ['["any",{"value":' + "[" * 5000 + "]" * 5000 + "}]", '["any",{"value":"\\ud800"}]', '["any",{"value":NaN}]'],
+)
+async def test_a_payload_no_handler_should_see_gets_an_error_and_the_connection_stays(payload: str) -> None:
+    async with serving() as (server, _), raw_socket(server.url) as raw:
+        await raw.send(connect_packet())
+        await raw.expect("40/echo,")
+        await raw.send(f"42/echo,1{payload}")
+        assert '"INVALID_MESSAGE"' in await raw.expect("43/echo,1")
+        await raw.send(f"42/echo,{payload}")
+        assert '"INVALID_MESSAGE"' in await raw.expect('42/echo,["error"')
+        await raw.send('42/echo,2["echo",{"text":"x"}]')
+        assert '"ok":true' in await raw.expect("43/echo,2")
+
+
+async def test_too_big_a_message_is_named_and_closed_with_1009(connect: Connect) -> None:
+    async with serving(bounds=Bounds(message_bytes=1000)) as (server, namespace), raw_socket(server.url) as raw:
+        bystander = await connect(server, "/echo", "bob")
+        await raw.send(connect_packet())
+        await raw.expect("40/echo,")
+        await raw.send('42/echo,["echo",{"text":"' + "x" * 2000 + '"}]')
+        assert '"MESSAGE_TOO_BIG"' in await raw.expect('42/echo,["disconnecting_reason"')
+        assert await raw.closed() == 1009
+        await namespace.gone_event.wait()
+        assert (await bystander.call("echo", {"text": "x"}))["ok"]
+
+
+async def test_a_namespace_may_take_bigger_messages(connect: Connect) -> None:
+    bounds = Bounds(message_bytes=1000, namespace_message_bytes={"/echo": 50_000})
+    async with serving(bounds=bounds) as (server, namespace):
+        for transport in ("websocket", "polling"):
+            client = await connect(server, "/echo", "alice", transports=[transport])
+            assert (await client.call("echo", {"text": "x" * 40_000}))["ok"]
+            namespace.gone_event.clear()
+            await client.emit("echo", {"text": "x" * 60_000})
+            await client.expect("disconnect")
+            await namespace.gone_event.wait()
+
+
+async def test_too_big_a_poll_is_413_and_leaves_nothing() -> None:
+    async with serving(bounds=Bounds(message_bytes=1000)) as (server, _), aiohttp.ClientSession() as http:
+        for _ in range(20):
+            async with http.get(server.url + POLLING) as response:
+                sid = (await response.text())[1:].partition('"sid":"')[2].partition('"')[0]
+            async with http.post(f"{server.url}{POLLING}&sid={sid}", data="4" + "x" * 5000) as response:
+                assert response.status == 413
+        assert server.realtime.eio.sockets == {}
+
+
+async def test_many_packets_in_one_poll_are_all_handled(connect: Connect) -> None:
+    async with serving() as (server, namespace):
+        client = await connect(server, "/echo", "alice", transports=["polling"])
+        await asyncio.gather(*(client.call("note", {"number": number}) for number in range(100)))
+        assert namespace.order == list(range(100))
+
+
+async def test_nothing_reaches_a_client_before_it_is_admitted(connect: Connect) -> None:
+    async with serving() as (server, namespace), raw_socket(server.url) as raw:
+        admitted = asyncio.Event()
+        admit = EchoNamespace.admit
+
+        async def slow_admit(self: EchoNamespace, *arguments: Any) -> Connection:
+            await admitted.wait()
+            return await admit(self, *arguments)
+
+        namespace.admit = slow_admit.__get__(namespace)  # type: ignore[method-assign]
+        await raw.send(connect_packet())
+        await namespace.emit("early", {}, room="everyone")
+        admitted.set()
+        frames = [await raw.expect("4"), await raw.expect("4")]
+        assert frames[0].startswith("40/echo,")
+        assert '"connected"' in frames[1]
+
+
+async def test_who_leaves_while_it_is_admitted_leaves_no_ghost() -> None:
+    async with serving() as (server, namespace):
+        admitted, started = asyncio.Event(), asyncio.Event()
+        admit = EchoNamespace.admit
+
+        async def slow_admit(self: EchoNamespace, *arguments: Any) -> Connection:
+            started.set()
+            await admitted.wait()
+            return await admit(self, *arguments)
+
+        namespace.admit = slow_admit.__get__(namespace)  # type: ignore[method-assign]
+        async with aiohttp.ClientSession() as http:
+            async with http.get(server.url + POLLING) as response:
+                sid = (await response.text())[1:].partition('"sid":"')[2].partition('"')[0]
+            url = f"{server.url}{POLLING}&sid={sid}"
+            connecting = asyncio.create_task(http.post(url, data=connect_packet()))
+            await started.wait()
+            async with http.post(url, data="1"):
+                pass
+            admitted.set()
+            (await connecting).release()
+        assert namespace.connections == []
+        assert not server.realtime.manager.rooms
+        assert not server.realtime.admission.holds(sid)
+
+
+async def test_an_exception_while_connecting_refuses_and_shows_nothing(connect: Connect) -> None:
+    async with serving() as (server, namespace):
+
+        async def broken(*arguments: Any) -> Connection:
+            raise RuntimeError("secret detail")
+
+        namespace.admit = broken  # type: ignore[method-assign]
+        with structlog.testing.capture_logs() as logs:
+            data = await refused(connect, server, "alice")
+        assert data["code"] == "INTERNAL"
+        assert "secret" not in str(data)
+        assert any(entry.get("error_id") == data["error_id"] for entry in logs)
+        assert not server.realtime.manager.rooms
+
+
+async def test_a_session_that_never_connects_is_closed() -> None:
+    now = [0.0]
+    async with (
+        serving(clock=lambda: now[0]) as (server, _),
+        raw_socket(server.url) as idle,
+        raw_socket(server.url) as busy,
+    ):
+        await busy.send(connect_packet())
+        await busy.expect("40/echo,")
+        await server.realtime.close_idle(CONNECT_TIMEOUT_SECONDS - 1)
+        assert len(server.realtime.eio.sockets) == 2
+        now[0] = CONNECT_TIMEOUT_SECONDS
+        await server.realtime.close_idle(now[0])
+        await idle.closed()
+        await busy.send('42/echo,1["echo",{"text":"x"}]')
+        await busy.expect("43/echo,1")
+
+
+async def test_sockets_that_never_connect_have_a_bound() -> None:
+    async with serving(bounds=Bounds(max_connections=1)) as (server, _), aiohttp.ClientSession() as http:
+        statuses = []
+        for _ in range(110):
+            async with http.get(server.url + POLLING) as response:
+                statuses.append(response.status)
+        assert statuses.count(200) == server.realtime.eio.max_sockets
+        assert statuses[-1] == 503
+
+
+async def test_a_stopping_server_says_so(connect: Connect) -> None:
+    async with serving() as (server, _):
+        clients = [await connect(server, "/echo", "alice", transports=[kind]) for kind in ("websocket", "polling")]
+        stopping = asyncio.create_task(server.runner.cleanup())
+        for client in clients:
+            reason = await client.expect("disconnecting_reason")
+            assert (reason["code"], reason["close_code"], reason["reconnect"]) == ("GOING_AWAY", 1001, True)
+            await client.expect("disconnect")
+        async with asyncio.timeout(5):
+            await stopping
+
+
+async def test_tokens_and_messages_are_not_logged(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with structlog.testing.capture_logs() as logs:
+        async with serving() as (server, _):
+            secret = token("alice")
+            client = await connect(server, "/echo", auth={"token": secret})
+            await client.call("echo", {"text": "a private message"})
+            await client.call("authenticate", {"token": secret})
+    # the client under test logs too; what the server's loggers say is what counts
+    lines = [record.getMessage() for record in caplog.records if "client" not in record.name] + [str(logs)]
+    assert not any(each in line for line in lines for each in (secret, "private", SECRET))
+
+
+async def test_plain_socketio_handlers_work_beside_namespaces() -> None:
+    async with serving() as (server, _):
+        realtime: RealtimeServer = server.realtime
+        realtime.on("double", lambda sid, number: number * 2, namespace="/plain")
+        client = Client("/plain")
+        await client.connect(server.url)
+        assert await client.call("double", 21) == 42
+        await client.close()
