@@ -1,0 +1,212 @@
+"""What the server remembers of each channel: its counter, its epoch, its newest messages. Who hears them is not here.
+
+A log is a channel of one tenant. Where a class is shared, a tenant's log begins as a copy of the one outside any
+tenant, and follows it from then on, by its own counter.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import orjson
+
+from server.errors import LimitExceeded
+from server.namespaces.trading.catalogue import ChannelClass
+from server.namespaces.trading.schemas import Since
+from server.timestamps import iso_utc
+
+MAX_LOG_BYTES = 1024 * 1024  # what one subscription's ack may carry
+MAX_TOTAL_BYTES = 64 * 1024 * 1024
+COPY_IDLE_SECONDS = 300  # a tenant's copy that nobody listened to for so long is not worth following
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`payload` is the event's; `at` on the clock of its log; `size` in bytes of JSON, 0 if it is not kept."""
+
+    seq: int
+    type: str
+    payload: Mapping[str, object]
+    at: float
+    size: int
+
+    def to_wire(self) -> dict[str, object]:
+        return {"type": self.type, **self.payload}
+
+
+class ChannelLog:
+    """The messages held are always the newest in a row: whatever is dropped, the oldest goes first.
+
+    The epoch is this log's alone. A channel that is forgotten and returns has another, so that a `since` from before
+    can never pass for one of now.
+    """
+
+    def __init__(self, tenant: str | None, channel: str, kind: ChannelClass) -> None:
+        self.tenant = tenant
+        self.channel = channel
+        self.kind = kind
+        self.epoch = secrets.token_hex(8)
+        self.seq = 0
+        self.bytes = 0
+        self.used_at = 0.0
+        self._held: deque[Message] = deque()
+
+    def append(self, event: str, body: Mapping[str, object], now: float) -> Message:
+        self.seq += 1
+        payload = {"channel": self.channel, "seq": self.seq, "timestamp": iso_utc(), **body}
+        size = len(orjson.dumps(payload)) if self.kind.history_count else 0
+        message = Message(self.seq, event, payload, now, size)
+        self._held.append(message)
+        self.bytes += size
+        self._trim(now)
+        return message
+
+    def held(self, now: float) -> list[Message]:
+        """Oldest first."""
+        self._trim(now)
+        return list(self._held)
+
+    def after(self, since: Since, now: float) -> list[Message] | None:
+        """Every message after `since`, oldest first; None if one of them is not held any more, or never was."""
+        missed = self.seq - since.seq
+        held = self.held(now)
+        if since.epoch != self.epoch or not 0 <= missed <= len(held):
+            return None
+        return held[len(held) - missed :]
+
+    def copy(self, tenant: str) -> Self:
+        copy = type(self)(tenant, self.channel, self.kind)
+        copy.seq, copy.bytes, copy._held = self.seq, self.bytes, self._held.copy()
+        return copy
+
+    def clear(self) -> None:
+        self._held.clear()
+        self.bytes = 0
+
+    def _trim(self, now: float) -> None:
+        oldest = now - self.kind.history_seconds
+        while self._held and (
+            len(self._held) > self.kind.history_count or self.bytes > MAX_LOG_BYTES or self._held[0].at <= oldest
+        ):
+            self.bytes -= self._held.popleft().size
+
+
+class ChannelLogs:
+    """All logs, bounded in number and bytes. Those that nobody uses go first; one with subscribers never goes, though
+    it may lose its history. `in_use` says whether a log has subscribers."""
+
+    def __init__(
+        self,
+        in_use: Callable[[ChannelLog], bool],
+        *,
+        most: int = 10_000,
+        most_bytes: int = MAX_TOTAL_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._in_use = in_use
+        self._most = most
+        self._most_bytes = most_bytes
+        self._clock = clock
+        self._bytes = 0
+        self._logs: OrderedDict[tuple[str | None, str], ChannelLog] = OrderedDict()  # least recently used first
+        self._copies: dict[str, dict[str, ChannelLog]] = {}  # of shared channels: name -> tenant -> log
+
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    def __contains__(self, log: ChannelLog) -> bool:
+        return self._logs.get((log.tenant, log.channel)) is log
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
+    def open(self, tenant: str | None, channel: str, kind: ChannelClass) -> ChannelLog:
+        """The channel's log, a new one if it has none. Raises LimitExceeded if every channel held has subscribers."""
+        key = (tenant, channel)
+        log = self._logs.get(key)
+        if log is None:
+            log = self._new(tenant, channel, kind)
+            self._logs[key] = log
+            self._bytes += log.bytes
+            if kind.shared and tenant is not None:
+                self._copies.setdefault(channel, {})[tenant] = log
+        self._logs.move_to_end(key)
+        log.used_at = self._clock()
+        return log
+
+    def append(self, log: ChannelLog, event: str, body: Mapping[str, object]) -> Message:
+        with _Counted(self, log):
+            message = log.append(event, body, self._clock())
+        if self._bytes > self._most_bytes:
+            self._free()
+        return message
+
+    def held(self, log: ChannelLog) -> list[Message]:
+        with _Counted(self, log):
+            return log.held(self._clock())
+
+    def after(self, log: ChannelLog, since: Since) -> list[Message] | None:
+        with _Counted(self, log):
+            return log.after(since, self._clock())
+
+    def copies(self, log: ChannelLog) -> list[ChannelLog]:
+        """The tenants' logs that follow this one."""
+        if log.tenant is not None or log.channel not in self._copies:
+            return []
+        stale = self._clock() - COPY_IDLE_SECONDS
+        for copy in list(self._copies[log.channel].values()):
+            if copy.used_at <= stale and not self._in_use(copy):
+                self._forget(copy)
+        return list(self._copies.get(log.channel, {}).values())
+
+    def _new(self, tenant: str | None, channel: str, kind: ChannelClass) -> ChannelLog:
+        if len(self._logs) >= self._most:
+            self._evict()
+        original = self._logs.get((None, channel)) if kind.shared else None
+        return ChannelLog(tenant, channel, kind) if original is None or tenant is None else original.copy(tenant)
+
+    def _evict(self) -> None:
+        for _ in range(len(self._logs)):
+            log = next(iter(self._logs.values()))
+            if not self._in_use(log):
+                self._forget(log)
+                return
+            # So that the next search does not begin with it again.
+            self._logs.move_to_end((log.tenant, log.channel))
+        raise LimitExceeded("There are too many channels")
+
+    def _forget(self, log: ChannelLog) -> None:
+        del self._logs[log.tenant, log.channel]
+        self._bytes -= log.bytes
+        if log.tenant is not None and (copies := self._copies.get(log.channel)) is not None:
+            copies.pop(log.tenant, None)
+            if not copies:
+                del self._copies[log.channel]
+
+    def _free(self) -> None:
+        """Well below the bound, so that it is not done for every message."""
+        for log in self._logs.values():
+            if self._bytes <= self._most_bytes * 3 // 4:
+                return
+            self._bytes -= log.bytes
+            log.clear()
+
+
+class _Counted:
+    """Keeps the total in step with what happens to one log."""
+
+    def __init__(self, logs: ChannelLogs, log: ChannelLog) -> None:
+        self._logs = logs
+        self._log = log
+
+    def __enter__(self) -> None:
+        self._before = self._log.bytes
+
+    def __exit__(self, *_: object) -> None:
+        self._logs._bytes += self._log.bytes - self._before

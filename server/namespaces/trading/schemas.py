@@ -1,0 +1,126 @@
+"""The wire shapes of /trading: what clients send, and what a tick looks like. Who may send them is not checked here.
+
+A published message arrives as the event that its `type` names: `{channel, seq, timestamp, data}`. What was published
+stays under `data`, whatever its kind, so that no field of it can pass for the server's `seq` or `channel`. In
+`snapshot` and `messages` of a subscription's ack each message has its `type` beside these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from marshmallow import ValidationError, fields, post_load, validate
+
+from server.realtime.schema import Count, Identifier, Payload, Text
+
+MAX_MESSAGE_CHARS = 4000
+
+#: Events that mean something else to clients, here or in Socket.IO or on a plain WebSocket.
+RESERVED_TYPES = frozenset(
+    {
+        "ack",
+        "authenticate",
+        "chat_message",
+        "connect",
+        "connect_error",
+        "connected",
+        "disconnect",
+        "disconnecting",
+        "disconnecting_reason",
+        "error",
+        "ping",
+        "pong",
+        "presence",
+        "publish",
+        "request_expired",
+        "server_draining",
+        "subscribe",
+        "subscription_result",
+        "token_expiring",
+        "unsubscribe",
+    }
+)
+_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+class Since(NamedTuple):
+    """The last message a client saw of a channel."""
+
+    epoch: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One trade. Prices in the market's currency; `change` is against the previous close, `volume` this trade's
+    shares, `time` as `timestamps.iso_utc`."""
+
+    symbol: str
+    name: str
+    price: int | float
+    change: int | float
+    volume: int
+    time: str
+
+    def to_wire(self) -> dict[str, object]:
+        return {
+            "symbol": self.symbol,
+            "name": self.name,
+            "price": self.price,
+            "change": self.change,
+            "volume": self.volume,
+            "time": self.time,
+        }
+
+
+class ChannelName(Identifier):
+    """An empty name is as good as none. `*` belongs to patterns, not to names."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.validators.append(validate.ContainsNoneOf("*", error="May not contain `*`."))
+
+    def deserialize(
+        self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        return super().deserialize(None if value == "" and self.allow_none else value, attr, data, **kwargs)
+
+
+class _Since(Payload):
+    epoch = Text(most=100, required=True)
+    seq = Count(required=True)
+
+    @post_load
+    def _value(self, loaded: dict[str, Any], **_: Any) -> Since:
+        return Since(**loaded)
+
+
+class Subscribe(Payload):
+    channel = ChannelName(allow_none=True, load_default=None)
+    since = fields.Nested(_Since, allow_none=True, load_default=None)
+
+
+class Unsubscribe(Payload):
+    channel = ChannelName(allow_none=True, load_default=None)
+
+
+def _event_name(value: str) -> None:
+    if _TYPE.fullmatch(value) is None:
+        raise ValidationError("Must be lower-case letters, digits and `_`, at most 64, a letter first.")
+    if value in RESERVED_TYPES:
+        raise ValidationError("This name is reserved.")
+
+
+class Publish(Payload):
+    channel = ChannelName(required=True)
+    type = fields.String(load_default="message", validate=_event_name)
+    data = fields.Raw(required=True, allow_none=True)
+    idempotency_key = Identifier(allow_none=True, load_default=None)
+
+
+class ChatMessage(Payload):
+    channel = ChannelName(load_default="general")
+    message = Text(most=MAX_MESSAGE_CHARS, required=True)
