@@ -1,0 +1,1 @@
+"""Atrium's client for Python, over the stock socketio client; it shares nothing with the server but the wire."""

@@ -1,0 +1,230 @@
+"""`python -m clients.python chat|watch|monitor|ask`: one command per namespace, to try a server with."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import click
+from socketio.exceptions import ConnectionError as NotConnected
+
+from clients.python.connection import Connection, Refused, connect, connection, development_token
+
+#: What `ask` offers the server: the little data set of a client that has no other.
+COSTS = [
+    {"date": f"2026-{month:02}-01", "service": service, "region": region, "cost": round(base * (1 + month / 50), 2)}
+    for month in (8, 9, 10)
+    for service, region, base in (
+        ("EC2", "ap-northeast-2", 4120.5),
+        ("RDS", "ap-northeast-2", 1830.25),
+        ("S3", "us-east-1", 612.4),
+        ("Lambda", "us-east-1", 95.8),
+    )
+]
+DATASET = {
+    "name": "cloud_costs",
+    "description": "Cloud cost by service, region and month (클라우드 서비스별 비용)",
+    "columns": ["date", "service", "region", "cost"],
+}
+
+Session = Callable[[Connection], Awaitable[None]]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--url", envvar="ATRIUM_URL", default="http://localhost:8000", show_default=True)
+@click.option("--token", envvar="ATRIUM_TOKEN", help="Default: one that a server under DEBUG mints for you.")
+@click.pass_context
+def cli(context: click.Context, url: str, token: str | None) -> None:
+    """Try an Atrium server."""
+    context.obj = (url.rstrip("/"), token)
+
+
+@cli.command()
+@click.option("--count", type=int, help="Stop after so many messages.")
+@click.pass_obj
+def monitor(target: tuple[str, str | None], count: int | None) -> None:
+    """Every machine's status, every second."""
+
+    async def session(opened: Connection) -> None:
+        done = asyncio.Event()
+        seen = 0
+
+        async def status(message: Mapping[str, Any]) -> None:
+            nonlocal seen
+            seen += 1
+            states: dict[str, list[str]] = {}
+            for machine in message["equipment"]:
+                states.setdefault(machine["status"], []).append(machine["equipment_name"])
+            click.echo(f"{message['timestamp']}  {len(message['equipment'])} machines")
+            for state in ("running", "idle", "stopped", "error", "disconnected"):
+                if names := states.get(state):
+                    click.echo(f"  {state:<12} {len(names):>2}  {', '.join(names)}")
+            if seen == count:
+                done.set()
+
+        opened.on("equipment_status", status)
+        await start(opened, target)
+        await done.wait()
+
+    run(target, "/monitor", session)
+
+
+@cli.command()
+@click.argument("channel")
+@click.option("--count", type=int, help="Stop after so many messages.")
+@click.pass_obj
+def watch(target: tuple[str, str | None], channel: str, count: int | None) -> None:
+    """A trading CHANNEL, such as ticks:005930, stock_updates or general."""
+
+    async def session(opened: Connection) -> None:
+        done = asyncio.Event()
+        seen = 0
+
+        async def message(event: str, payload: Any = None) -> None:
+            nonlocal seen
+            if not isinstance(payload, Mapping) or payload.get("channel") != channel:
+                return
+            seen += 1
+            click.echo(f"{payload.get('seq', ''):>6}  {event}  {brief(payload.get('data', payload))}")
+            if seen == count:
+                done.set()
+
+        opened.on("*", message)
+        await start(opened, target)
+        ack = await opened.call("subscribe", {"channel": channel})
+        click.echo(f"subscribed to {channel} at seq {ack['seq']}")
+        await done.wait()
+
+    run(target, "/trading", session)
+
+
+@cli.command()
+@click.argument("session_id")
+@click.option("--say", multiple=True, help="Say this and leave after the answer; may be given more than once.")
+@click.pass_obj
+def chat(target: tuple[str, str | None], session_id: str, say: tuple[str, ...]) -> None:
+    """Talk in the chat session SESSION_ID; a line is a message, Ctrl-D leaves."""
+
+    async def session(opened: Connection) -> None:
+        answered = asyncio.Event()
+
+        async def message(payload: Mapping[str, Any]) -> None:
+            click.echo(f"{payload['seq']:>4}  {payload['sender_id']}: {payload['content']}")
+
+        async def chunk(payload: Mapping[str, Any]) -> None:
+            click.echo(payload["content"], nl=False)
+
+        async def stream_start(payload: Mapping[str, Any]) -> None:
+            click.echo("      agent: ", nl=False)
+
+        async def stream_end(payload: Mapping[str, Any]) -> None:
+            click.echo()
+            answered.set()
+
+        async def system(payload: Mapping[str, Any]) -> None:
+            click.echo(f"      * {payload['user_id']} {payload['event']}")
+
+        for event, handler in (
+            ("message", message),
+            ("stream_start", stream_start),
+            ("stream_chunk", chunk),
+            ("stream_end", stream_end),
+            ("system", system),
+        ):
+            opened.on(event, handler)
+        await start(opened, target)
+        joined = await opened.call("join", {"session_id": session_id})
+        for earlier in joined["messages"]:
+            await message(earlier)
+        for line in say:
+            answered.clear()
+            await opened.call("message", {"session_id": session_id, "content": line})
+            await answered.wait()
+        while not say and (line := await asyncio.to_thread(sys.stdin.readline)):
+            if line.strip():
+                await opened.call("message", {"session_id": session_id, "content": line.strip()})
+
+    run(target, "/chat", session)
+
+
+@cli.command()
+@click.argument("question")
+@click.pass_obj
+def ask(target: tuple[str, str | None], question: str) -> None:
+    """Ask the copilot a QUESTION about a little table of cloud costs that this client holds."""
+
+    async def session(opened: Connection) -> None:
+        done = asyncio.Event()
+
+        async def available(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            click.echo(f"  server asks for the data sets: offering {DATASET['name']}")
+            return {"datasets": [DATASET]}
+
+        async def rows(request: Mapping[str, Any]) -> Mapping[str, Any]:
+            click.echo(f"  server fetches {request['dataset']} {brief(request['params'])}: {len(COSTS)} rows")
+            return {"data": COSTS}
+
+        async def clarify(request: Mapping[str, Any]) -> None:
+            options = request.get("options") or []
+            click.echo(f"  {request['question']} {options}")
+            line = await asyncio.to_thread(sys.stdin.readline)
+            await opened.emit("human_response", {"requestId": request["requestId"], "answer": line.strip() or "?"})
+
+        async def response(answer: Mapping[str, Any]) -> None:
+            click.echo(answer["text"])
+            done.set()
+
+        async def failed(fault: Mapping[str, Any]) -> None:
+            click.echo(f"{fault['code']}: {fault.get('message', '')}", err=True)
+            done.set()
+
+        for event, handler in (
+            ("request_available_data", available),
+            ("request_api", rows),
+            ("clarification_request", clarify),
+            ("response", response),
+            ("error", failed),
+        ):
+            opened.on(event, handler)
+        await start(opened, target)
+        await opened.call("query", {"text": question})
+        await done.wait()
+
+    run(target, "/copilot", session)
+
+
+async def start(opened: Connection, target: tuple[str, str | None]) -> None:
+    url, token = target
+    if token is None and opened.namespace != "/monitor":
+        token = await development_token(url, os.environ.get("USER") or getpass.getuser())
+    await connect(opened, url, token)
+
+
+def run(target: tuple[str, str | None], namespace: str, session: Session) -> None:
+    """Runs a session to its end or to Ctrl-C; what the server refuses is one line, and exit code 1."""
+
+    async def whole() -> None:
+        async with connection(namespace) as opened:
+            await session(opened)
+
+    try:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(whole())
+    except Refused as error:
+        sys.exit(str(error))
+    except NotConnected as error:
+        sys.exit(f"no connection to {target[0]}: {error}")
+
+
+def brief(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+if __name__ == "__main__":
+    cli()

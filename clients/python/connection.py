@@ -1,0 +1,92 @@
+"""A connection to one namespace of a server, over stock `socketio.AsyncClient`; what is said on it is the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import socketio
+
+TIMEOUT_SECONDS = 15
+
+
+class Refused(Exception):
+    """The server said no: to a connect, or to an event. `code` is its stable name."""
+
+    def __init__(self, fault: Mapping[str, Any]) -> None:
+        self.code = str(fault.get("code", "REFUSED"))
+        self.fault = dict(fault)
+        super().__init__(f"{self.code}: {fault.get('message', 'refused')}")
+
+
+class Connection:
+    """`socket` is the stock client, for handlers; `call` speaks Atrium's acks."""
+
+    def __init__(self, socket: socketio.AsyncClient, namespace: str) -> None:
+        self.socket = socket
+        self.namespace = namespace
+
+    def on(self, event: str, handler: Any) -> None:
+        self.socket.on(event, handler, namespace=self.namespace)
+
+    async def call(self, event: str, payload: Mapping[str, object]) -> dict[str, Any]:
+        """The ack without its `ok`. Raises Refused with what the server says is wrong."""
+        ack = await self.socket.call(event, dict(payload), namespace=self.namespace, timeout=TIMEOUT_SECONDS)
+        if not ack.pop("ok", False):
+            raise Refused(ack.get("error", {}))
+        return dict(ack)
+
+    async def emit(self, event: str, payload: Mapping[str, object]) -> None:
+        await self.socket.emit(event, dict(payload), namespace=self.namespace)
+
+    async def wait(self) -> None:
+        """Until the connection ends for good."""
+        await self.socket.wait()
+
+
+@asynccontextmanager
+async def connection(namespace: str) -> AsyncIterator[Connection]:
+    """Not yet connected, so that handlers are in place before the first event: `await connect(...)` it."""
+    socket = socketio.AsyncClient()
+    try:
+        yield Connection(socket, namespace)
+    finally:
+        await socket.disconnect()
+        await socket.shutdown()
+
+
+async def connect(opened: Connection, url: str, token: str | None) -> None:
+    """Raises Refused when the server does not let it in, `socketio.exceptions.ConnectionError` when nobody is there."""
+    refusal: dict[str, Any] = {}
+
+    async def refused(reason: Any) -> None:
+        if isinstance(reason, Mapping):
+            refusal.update(reason.get("data") or reason)
+
+    opened.on("connect_error", refused)
+    try:
+        await opened.socket.connect(
+            url,
+            namespaces=[opened.namespace],
+            auth={"token": token} if token else None,
+            transports=["websocket"],
+            wait_timeout=TIMEOUT_SECONDS,
+        )
+    except socketio.exceptions.ConnectionError as error:
+        if refusal:
+            raise Refused(refusal) from error
+        raise
+
+
+async def development_token(url: str, sub: str) -> str | None:
+    """What a server under DEBUG mints for anybody; None from any other."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_SECONDS)) as http,
+            http.post(f"{url}/api/dev/token", json={"sub": sub}) as response,
+        ):
+            return str((await response.json())["token"]) if response.status == 200 else None
+    except aiohttp.ClientError:
+        return None

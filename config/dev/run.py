@@ -1,0 +1,82 @@
+"""`make run`: migrates, says what to try, serves; with PLC=demo beside a Modbus device in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PLC = Path(__file__).with_name("plc.py")
+DAY = 86_400
+
+
+def main() -> None:
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    os.environ.setdefault("DEBUG", "true")
+
+    from server.__main__ import cli
+    from server.app import development_mint
+    from server.settings import SettingsError, load
+
+    try:
+        settings = load()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+    cli(["migrate"], standalone_mode=False)
+    print(manual(settings.port, development_mint(settings)("alice", ["admin"], None, DAY)), flush=True)
+    with device(wanted=settings.plc == "demo"):
+        cli(["serve"])
+
+
+@contextmanager
+def device(*, wanted: bool) -> Iterator[None]:
+    """The Modbus device, ended with the server."""
+    if not wanted:
+        yield
+        return
+    process = subprocess.Popen([sys.executable, PLC], start_new_session=True)
+    print(f"  A Modbus device runs as process {process.pid}: kill it, and its machines turn gray.")
+    print(f"  Plug it in again with: .venv/bin/python {PLC.relative_to(ROOT)}\n", flush=True)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def manual(port: int, token: str) -> str:
+    url = f"http://localhost:{port}"
+    return textwrap.dedent(f"""
+        Atrium serves {url} (Ctrl-C stops it). In another terminal:
+
+          export ATRIUM_URL={url}
+          export ATRIUM_TOKEN={token}
+
+        Python, one command per namespace:
+
+          .venv/bin/python -m clients.python monitor               # 17 machines, every second
+          .venv/bin/python -m clients.python watch ticks:005930    # prices as they come
+          .venv/bin/python -m clients.python chat support-1        # ask: 대출 금리가 얼마인가요?
+          .venv/bin/python -m clients.python ask "top 3 services by cost"
+
+        JavaScript (npm install socket.io-client):
+
+          import {{ io }} from "socket.io-client";
+          const socket = io("{url}/trading", {{ auth: {{ token: process.env.ATRIUM_TOKEN }} }});
+          socket.on("tick", console.log);
+          socket.emit("subscribe", {{ channel: "ticks:005930" }}, console.log);
+
+        HTTP: {url}/health  {url}/readyz
+        A token for someone else: DEBUG=true .venv/bin/python -m server token --sub bob --role operator
+        """)
+
+
+if __name__ == "__main__":
+    main()
