@@ -194,6 +194,17 @@ async def test_a_subscription_there_is_no_room_for_leaves_nothing_behind() -> No
     assert (await house.service.subscribe(alice, "chat:3", None))["success"] is True
 
 
+async def test_a_channel_is_not_forgotten_while_someone_enters_it() -> None:
+    house = House(max_channels=1)
+    alice, bob = house.hall.arrive("a1", "alice"), house.hall.arrive("b1", "bob")
+    subscribing = asyncio.create_task(house.service.subscribe(alice, "chat:1", None))
+    await asyncio.sleep(0)
+    await house.service.chat(bob, "chat:2", "hi")
+    ack = await subscribing
+    assert (await house.publish("chat:1"))["epoch"] == ack["epoch"]
+    assert house.seqs(alice) == [1]
+
+
 # -- publishing ---------------------------------------------------------------------------------------------------
 
 
