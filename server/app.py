@@ -9,6 +9,8 @@ from aiohttp import web
 from server.auth.keys import JwksKeys
 from server.auth.tokens import KeySource, SecretKey, TokenAuthority, mint
 from server.http import dev, health, middleware
+from server.namespaces.chat import namespace as chat
+from server.namespaces.copilot.namespace import CopilotNamespace
 from server.namespaces.monitor import namespace as monitor
 from server.namespaces.trading import namespace as trading
 from server.realtime.admission import Admission
@@ -65,6 +67,15 @@ def build_app(settings: Settings) -> web.Application:
 def _namespaces(settings: Settings, database: Database) -> list[Namespace]:
     """Every namespace there is; a new one is listed here."""
     return [
+        chat.build(
+            database,
+            config=settings.config,
+            default_agent=settings.chat_default_agent,
+            auto_create=settings.chat_auto_create_sessions,
+            stream_chunk_size=settings.stream_chunk_size,
+            stream_delay_ms=settings.stream_delay_ms,
+            require_auth=settings.ws_require_auth,
+        ),
         monitor.build(
             settings.config,
             plc=settings.plc,
@@ -76,6 +87,11 @@ def _namespaces(settings: Settings, database: Database) -> list[Namespace]:
             feed=settings.trading_feed,
             feed_speed=settings.trading_feed_speed,
             max_channels=settings.trading_max_channels,
+            require_auth=settings.ws_require_auth,
+        ),
+        CopilotNamespace(
+            data_timeout=settings.copilot_data_timeout,
+            person_timeout=settings.copilot_person_timeout,
             require_auth=settings.ws_require_auth,
         ),
     ]

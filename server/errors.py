@@ -12,6 +12,8 @@ AtriumError
 ├── RateLimited             RATE_LIMITED
 ├── LimitExceeded           LIMIT_EXCEEDED
 ├── HandlerTimeout          TIMEOUT
+├── NoData                  NO_DATA
+├── QueryCancelled          CANCELLED
 ├── AskFailed
 │   ├── ClientTimeout       CLIENT_TIMEOUT
 │   └── ClientGone          CLIENT_GONE
@@ -103,6 +105,18 @@ class HandlerTimeout(AtriumError):
     code = "TIMEOUT"
     http_status = 504
     default_message = "The server took too long"
+
+
+class NoData(AtriumError):
+    code = "NO_DATA"
+    http_status = 404
+    default_message = "There is no data to answer from"
+
+
+class QueryCancelled(AtriumError):
+    code = "CANCELLED"
+    http_status = 409
+    default_message = "The query was cancelled"
 
 
 class RateLimited(AtriumError):

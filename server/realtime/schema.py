@@ -70,14 +70,18 @@ def load(schema: Schema, payload: object) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = schema.load(payload)
     except ValidationError as error:
-        messages: dict[str, object] = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise InvalidMessage(details=messages) from None
+        raise InvalidMessage(details=_text_keys(error.normalized_messages())) from None  # type: ignore[no-untyped-call]
     return loaded
 
 
 def _printable(value: str) -> None:
     if not value.isprintable() or value != value.strip():
         raise ValidationError("Must be printable text without spaces at its ends.")
+
+
+def _text_keys(messages: Mapping[object, object]) -> dict[str, object]:
+    """Marshmallow names the items of a list by number; JSON has no such keys."""
+    return {str(key): _text_keys(each) if isinstance(each, Mapping) else each for key, each in messages.items()}
 
 
 def _holds_binary(value: object) -> bool:

@@ -71,3 +71,12 @@ def test_binary_data_is_not_text(payload: object) -> None:
 
 def test_all_faults_at_once() -> None:
     assert faults({"text": 5, "count": "x", "extra": 1}) == {"name", "text", "count", "extra"}
+
+
+def test_the_items_of_a_list_are_named_as_json_can() -> None:
+    class Numbers(Payload):
+        numbers = fields.List(Count())
+
+    with pytest.raises(InvalidMessage) as refused:
+        load(Numbers(), {"numbers": [1, "x"]})
+    assert refused.value.details == {"numbers": {"1": ["Not a valid integer."]}}

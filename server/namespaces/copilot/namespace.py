@@ -1,0 +1,93 @@
+"""The events of `/copilot` (SPEC §7) and the server's three questions, bound to a connection; its rules: `service`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from server.namespaces.copilot import schemas
+from server.namespaces.copilot.service import CopilotService
+from server.realtime import rooms
+from server.realtime.connection import Connection
+from server.realtime.namespace import Namespace, event
+
+QUERY_RATE = "queries"
+
+AVAILABLE_DATA = "request_available_data"
+API = "request_api"
+CLARIFICATION = "clarification_request"
+
+
+class CopilotNamespace(Namespace):
+    path = "/copilot"
+
+    def __init__(self, *, data_timeout: float, person_timeout: float, require_auth: bool = True) -> None:
+        """Timeouts in seconds: how long a client may take for data, and a person for a question."""
+        super().__init__(require_auth=require_auth)
+        self.data_timeout = data_timeout
+        self.person_timeout = person_timeout
+        self._service = CopilotService(self.spawn)
+
+    @event("query", schemas.Query, rate=QUERY_RATE)
+    async def query(self, connection: Connection, text: str, query_id: str | None) -> Mapping[str, object]:
+        client = _AskingClient(self, connection)
+        return {"query_id": self._service.start(connection.identity.scope, text, query_id, client)}
+
+    @event("cancel", schemas.Cancel)
+    async def cancel(self, connection: Connection, query_id: str) -> Mapping[str, object]:
+        await self._service.cancel(connection.identity.scope, query_id)
+        return {"query_id": query_id}
+
+    @event("available_data", schemas.AvailableData)
+    async def available_data(self, connection: Connection, request_id: str, datasets: object) -> None:
+        self.asks.answer(connection, AVAILABLE_DATA, request_id, {"datasets": datasets})
+
+    @event("api_result", schemas.ApiResult)
+    async def api_result(self, connection: Connection, request_id: str, data: object) -> None:
+        self.asks.answer(connection, API, request_id, {"data": data})
+
+    @event("human_response", schemas.HumanResponse)
+    async def human_response(self, connection: Connection, request_id: str, answer: str) -> None:
+        self.asks.answer(connection, CLARIFICATION, request_id, {"answer": answer})
+
+
+class _AskingClient:
+    """`service.Client` over the connection that asked, and over the user's others once it is gone."""
+
+    def __init__(self, namespace: CopilotNamespace, connection: Connection) -> None:
+        self._namespace = namespace
+        self._connection = connection
+
+    async def available_data(self, query: str) -> Sequence[Mapping[str, object]]:
+        answer = await self._namespace.ask(
+            self._connection, AVAILABLE_DATA, {"query": query}, schemas.Datasets, timeout=self._namespace.data_timeout
+        )
+        return cast("Sequence[Mapping[str, object]]", answer["datasets"])
+
+    async def rows(self, dataset: str, params: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
+        answer = await self._namespace.ask(
+            self._connection,
+            API,
+            {"dataset": dataset, "params": params},
+            schemas.Data,
+            timeout=self._namespace.data_timeout,
+        )
+        return cast("Sequence[Mapping[str, object]]", answer["data"])
+
+    async def clarify(self, question: str, options: Sequence[str]) -> str:
+        answer = await self._namespace.ask(
+            self._connection,
+            CLARIFICATION,
+            {"question": question, "options": options},
+            schemas.Clarification,
+            timeout=self._namespace.person_timeout,
+        )
+        return cast("str", answer["answer"])
+
+    async def tell(self, event: str, payload: Mapping[str, object]) -> None:
+        connection = self._connection
+        if self._namespace.connection(connection.id) is not None:
+            await self._namespace.send(connection, event, payload)
+        else:
+            user_room = rooms.user_room(connection.tenant, connection.user_id)
+            await self._namespace.emit(event, payload, room=user_room)

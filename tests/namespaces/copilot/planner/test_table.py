@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.namespaces.copilot.planner import table
+from server.namespaces.copilot.planner.table import Column, Kind
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *((5, "5"), (-5, "-5"), (0.1, "0.1"), ("12", "12"), (" 1,234.50 ", "1234.50"), ("-3", "-3"), (".5", "0.5")),
+        *(("$12", "12"), ("-$12", "-12"), ("$-12", "-12"), ("₩1,000", "1000"), ("1,000원", "1000"), ("5%", "5")),
+        *(("(300)", "-300"), ("100 USD", "100"), (1e99, "1E+99")),
+    ],
+)
+def test_numbers(value: object, expected: str) -> None:
+    assert table.number(value) == Decimal(expected)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, True, "", "abc", "1,23", "1.2.3", "12 apples", "--5", "(5", "5)", "1e5", "nan", "Infinity", "9" * 60),
+        *(float("nan"), float("inf"), 1e100, [], {}, "2025-10-01"),
+    ],
+)
+def test_what_is_no_number(value: object) -> None:
+    assert table.number(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2025-10-01", date(2025, 10, 1)),
+        ("2025/1/2", date(2025, 1, 2)),
+        ("2025-10", date(2025, 10, 1)),
+        ("2025-10-01T23:59:59.000Z", date(2025, 10, 1)),
+        ("2025-10-01 10:00", date(2025, 10, 1)),
+        ("2025-13-01", None),
+        ("10-01-2025", None),
+        (20251001, None),
+        (None, None),
+        ("2025-10-01" + " " * 100, None),
+    ],
+)
+def test_days(value: object, expected: date | None) -> None:
+    assert table.day(value) == expected
+
+
+def test_columns_are_what_most_of_their_values_are() -> None:
+    rows = [
+        {"date": "2025-10-01", "service": "EC2", "cost": "1,000", "id": 1, "tags": ["a"], "on": True, "empty": None},
+        {"date": "2025-10-02", "service": "S3", "cost": 5, "id": 2, "tags": [], "on": False, "late": 3},
+        {"date": "n/a", "service": None, "cost": "-", "id": 3, "tags": {}, "on": True, "empty": ""},
+    ]
+    assert table.columns(rows) == [
+        Column("date", Kind.DAY),
+        Column("service", Kind.CATEGORY),
+        Column("cost", Kind.NUMBER),
+        Column("id", Kind.CATEGORY),
+        Column("on", Kind.CATEGORY),
+        Column("late", Kind.NUMBER),
+    ]
+
+
+def test_one_bad_value_in_ten_leaves_a_column_of_numbers() -> None:
+    rows = [{"cost": number} for number in range(9)] + [{"cost": "unknown"}]
+    assert table.columns(rows) == [Column("cost", Kind.NUMBER)]
+    assert table.columns(rows[8:]) == [Column("cost", Kind.CATEGORY)]
+
+
+def test_columns_are_bounded() -> None:
+    assert len(table.columns([{f"c{number}": 1 for number in range(500)}])) == table.MAX_COLUMNS
+
+
+def test_rows_without_a_value_have_no_columns() -> None:
+    assert table.columns([{}, {"a": None}]) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("EC2 ", "EC2"), (7, "7"), (True, "true"), ("", None), (None, None), (["a"], None), ({}, None)],
+)
+def test_labels(value: object, expected: str | None) -> None:
+    assert table.label(value) == expected
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, max_value=1e99, min_value=-1e99))
+def test_a_float_is_the_decimal_it_is_written_as(value: float) -> None:
+    assert table.number(value) == Decimal(repr(value))
+
+
+@given(st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.booleans(), st.binary(), st.lists(st.integers())))
+def test_any_value_is_read_or_refused(value: object) -> None:
+    number, _, _ = table.number(value), table.day(value), table.label(value)
+    assert number is None or number.is_finite()
