@@ -41,7 +41,7 @@ def device(*, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    process = subprocess.Popen([sys.executable, PLC], start_new_session=True)
+    process = subprocess.Popen([sys.executable, PLC])
     print(f"  A Modbus device runs as process {process.pid}: kill it, and its machines turn gray.")
     print(f"  Plug it in again with: .venv/bin/python {PLC.relative_to(ROOT)}\n", flush=True)
     try:

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from tests.conftest import Serve
+from tests.support.process import Process, running
+
+
+def cli(url: str, *arguments: str, token: str = "") -> AbstractAsyncContextManager[Process]:
+    return running(
+        sys.executable, "-m", "clients.python", *arguments, ATRIUM_URL=url, ATRIUM_TOKEN=token, PYTHONUNBUFFERED="1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shows"),
+    [
+        (["monitor", "--count", "2"], ["17 machines", "Upper 로봇 용접"]),
+        (["watch", "ticks:005930", "--count", "2"], ["subscribed to ticks:005930", '"삼성전자"']),
+        (["chat", "support-1", "--say", "대출 금리가 얼마인가요?"], ["agent:", "3.5%"]),
+        (["ask", "top 2 services by cost"], ["offering cloud_costs", "EC2"]),
+    ],
+)
+async def test_a_command_for_each_namespace(serve: Serve, arguments: list[str], shows: list[str]) -> None:
+    server = await serve(TRADING_FEED_SPEED=20, MONITOR_PERIOD=0.2)
+    async with cli(server.url, *arguments) as process:
+        assert await process.finish() == 0, process.output
+        for text in shows:
+            assert text in process.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "line"),
+    [
+        (["watch", "user:someone-else"], "", "FORBIDDEN"),
+        (["watch", "general"], "garbage", "TOKEN_INVALID"),
+    ],
+)
+async def test_a_refusal_is_one_line(serve: Serve, arguments: list[str], token: str, line: str) -> None:
+    server = await serve()
+    async with cli(server.url, *arguments, token=token) as process:
+        assert await process.finish() == 1
+        assert line in process.output
+        assert "Traceback" not in process.output
+
+
+async def test_nobody_there_is_one_line() -> None:
+    async with cli("http://127.0.0.1:9", "monitor") as process:
+        assert await process.finish() == 1
+        assert "no connection to http://127.0.0.1:9" in process.output
+        assert "Traceback" not in process.output
