@@ -9,6 +9,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import JSON, text
 from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from server.migrations.tables import METADATA
 from server.storage.database import Moment, create_engine
@@ -39,8 +40,7 @@ def _render(kind: str, item: Any, rendering: AutogenContext) -> str | Literal[Fa
     return False
 
 
-async def _migrate(url: Any) -> None:
-    engine = create_engine(url, enforce_foreign_keys=False)
+async def _migrate(engine: AsyncEngine) -> None:
     try:
         async with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
@@ -54,4 +54,4 @@ async def _migrate(url: Any) -> None:
         await engine.dispose()
 
 
-asyncio.run(_migrate(context.config.attributes["database_url"]))
+asyncio.run(_migrate(create_engine(context.config.attributes["database_url"], enforce_foreign_keys=False)))

@@ -1,0 +1,210 @@
+"""The schema as migrations make it, with data in it, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from alembic import command
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from server.migrations import configuration, downgrade, upgrade
+from server.storage.database import create_engine
+from tests.support import running
+
+SESSION = "INSERT INTO chat_sessions (session_id, user_id) VALUES ('s1', 'alice')"
+MESSAGE = (
+    "INSERT INTO chat_messages (session_id, seq, message_id, sender_type, sender_id, message_type, content) "
+    "VALUES ('s1', 1, 'm1', 'user', 'alice', 'text', '안녕하세요')"
+)
+PARTICIPANT = "INSERT INTO chat_participants (session_id, user_id) VALUES ('s1', 'alice')"
+FILE = "INSERT INTO chat_files (message_id, file_id, file_name) VALUES ('m1', 'f1', 'a.png')"
+
+# As in the seed (names, and what a tool that reads these tables relies on), and what SPEC §4 adds.
+COLUMNS = {
+    "chat_sessions": {
+        "id", "session_id", "trace_id", "user_id", "agent_id", "title", "status", "metadata", "created_at",
+        "updated_at", "ended_at", "tenant", "last_seq",
+    },
+    "chat_messages": {
+        "id", "session_id", "message_id", "sender_type", "sender_id", "message_type", "content", "metadata",
+        "tokens_used", "latency_ms", "is_edited", "edited_at", "created_at", "seq", "client_message_id",
+    },
+    "chat_files": {
+        "id", "message_id", "file_id", "file_name", "file_type", "file_size", "file_url", "thumbnail_url",
+        "uploaded_by", "uploaded_at",
+    },
+    "chat_participants": {"id", "session_id", "user_id", "last_read_seq", "joined_at"},
+}  # fmt: skip
+INDEXES = {
+    "chat_sessions": {
+        "idx_chat_sessions_user_id",
+        "idx_chat_sessions_agent_id",
+        "idx_chat_sessions_trace_id",
+        "idx_chat_sessions_status",
+    },
+    "chat_messages": {
+        "idx_chat_messages_session_id",
+        "idx_chat_messages_sender_id",
+        "idx_chat_messages_created_at",
+    },
+    "chat_files": {"idx_chat_files_message_id", "idx_chat_files_uploaded_by"},
+    "chat_participants": {"idx_chat_participants_user_id"},
+}
+
+
+@pytest.fixture
+def url(database_url: str) -> str:
+    return running.settings(DATABASE_URL=database_url).database_url
+
+
+@pytest_asyncio.fixture
+async def engine(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = await asyncio.to_thread(create_engine, url)
+    yield engine
+    await engine.dispose()
+
+
+async def run(engine: AsyncEngine, *statements: str) -> None:
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+async def scalar(engine: AsyncEngine, statement: str) -> object:
+    async with engine.begin() as connection:
+        return (await connection.execute(text(statement))).scalar()
+
+
+async def tables(engine: AsyncEngine) -> set[str]:
+    async with engine.connect() as connection:
+        return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names())) - {"alembic_version"}
+
+
+async def test_up_down_and_up_again_with_data_in_them(url: str, engine: AsyncEngine) -> None:
+    everything = [SESSION, PARTICIPANT, MESSAGE, FILE]
+    await run(engine, *everything)
+    await asyncio.to_thread(upgrade, url)  # again, at the newest: nothing happens
+    assert await scalar(engine, "SELECT content FROM chat_messages") == "안녕하세요"
+    await asyncio.to_thread(downgrade, url, "base")
+    assert await tables(engine) == set()
+    await asyncio.to_thread(upgrade, url)
+    await run(engine, *everything)
+
+
+async def test_the_models_are_what_the_migrations_make(url: str) -> None:
+    await asyncio.to_thread(command.check, configuration(url))
+
+
+async def test_drift_is_noticed(url: str, engine: AsyncEngine) -> None:
+    await run(engine, "DROP INDEX idx_chat_messages_sender_id")
+    with pytest.raises(Exception, match="idx_chat_messages_sender_id"):
+        await asyncio.to_thread(command.check, configuration(url))
+
+
+async def test_tables_columns_and_indexes_are_the_seeds(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        found = await connection.run_sync(
+            lambda sync: {
+                table: (
+                    {column["name"] for column in inspect(sync).get_columns(table)},
+                    {index["name"] for index in inspect(sync).get_indexes(table) if not index["unique"]},
+                )
+                for table in COLUMNS
+            }
+        )
+    assert {table: columns for table, (columns, _) in found.items()} == COLUMNS
+    assert {table: indexes for table, (_, indexes) in found.items()} == INDEXES
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_metadata_is_jsonb_on_postgresql(engine: AsyncEngine) -> None:
+    kinds = "SELECT string_agg(DISTINCT data_type, ',') FROM information_schema.columns WHERE column_name = 'metadata' AND table_name LIKE 'chat_%'"  # noqa: E501
+    assert await scalar(engine, kinds) == "jsonb"
+    zones = "SELECT string_agg(DISTINCT data_type, ',') FROM information_schema.columns WHERE column_name LIKE '%_at' AND table_name LIKE 'chat_%'"  # noqa: E501
+    assert await scalar(engine, zones) == "timestamp without time zone"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO chat_sessions (session_id, user_id, status) VALUES ('s2', 'bob', 'closed')",
+        "INSERT INTO chat_sessions (session_id, user_id) VALUES ('s1', 'bob')",
+        "INSERT INTO chat_participants (session_id, user_id) VALUES ('s1', 'alice')",
+        MESSAGE.replace("'m1'", "'m2'"),
+        MESSAGE.replace(" 1,", " 2,"),
+        MESSAGE.replace(" 1, 'm1', 'user'", " 2, 'm2', 'robot'"),
+        MESSAGE.replace(" 1, 'm1'", " 2, 'm2'").replace("'text'", "'audio'"),
+        FILE,
+        "INSERT INTO chat_files (message_id, file_id, file_name) VALUES ('no such message', 'f2', 'a.png')",
+    ],
+)
+async def test_what_the_seeds_checks_and_keys_refuse(engine: AsyncEngine, statement: str) -> None:
+    await run(engine, SESSION, PARTICIPANT, MESSAGE, FILE)
+    with pytest.raises(IntegrityError):
+        await run(engine, statement)
+
+
+async def test_a_deleted_session_takes_everything_with_it(engine: AsyncEngine) -> None:
+    await run(engine, SESSION, PARTICIPANT, MESSAGE, FILE, "DELETE FROM chat_sessions")
+    for table in COLUMNS:
+        assert await scalar(engine, f"SELECT count(*) FROM {table}") == 0  # noqa: S608
+
+
+async def test_two_nodes_migrate_at_once(url: str, engine: AsyncEngine) -> None:
+    await asyncio.to_thread(downgrade, url, "base")
+    # Alembic keeps what it works on in module globals: two nodes are two processes.
+    nodes = [
+        await asyncio.create_subprocess_exec(
+            ".venv/bin/python", "-m", "server", "migrate",
+            env={"DATABASE_URL": url, "DEBUG": "true", "JWT_SECRET_KEY": running.SECRET},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    for node in nodes:
+        _, complaints = await node.communicate()
+        assert node.returncode == 0, complaints.decode()
+    await run(engine, SESSION)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_rebuilding_a_table_does_not_cascade(url: str, engine: AsyncEngine, tmp_path: Path) -> None:
+    """SQLite changes a table by making it anew and dropping the old one, which deletes its rows."""
+    (tmp_path / "9999_next.py").write_text(
+        "from alembic import op\nimport sqlalchemy as sa\n"
+        "revision, down_revision, branch_labels, depends_on = '9999', '0001', None, None\n"
+        "def upgrade():\n"
+        "    with op.batch_alter_table('chat_sessions', recreate='always') as batch:\n"
+        "        batch.add_column(sa.Column('extra', sa.Integer()))\n"
+        "def downgrade():\n    pass\n"
+    )
+    config = configuration(url)
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", f"server/migrations/versions:{tmp_path}")
+    await run(engine, SESSION, PARTICIPANT, MESSAGE, FILE)
+    await asyncio.to_thread(command.upgrade, config, "9999")
+    assert await scalar(engine, "SELECT count(extra) + count(*) FROM chat_sessions") == 1
+    for table in COLUMNS:
+        assert await scalar(engine, f"SELECT count(*) FROM {table}") == 1  # noqa: S608
+
+
+async def test_a_new_migration_is_written_ready_to_run(url: str, tmp_path: Path) -> None:
+    """`make migration`: what autogenerate writes of our types needs no mending."""
+    await asyncio.to_thread(downgrade, url, "base")
+    config = configuration(url)
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", str(tmp_path))
+    await asyncio.to_thread(command.revision, config, "all of it", autogenerate=True)
+    written = (tmp_path / "all_of_it.py").read_text()
+    compile(written, "all_of_it.py", "exec")
+    assert 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")' in written
+    assert "import postgresql" in written
+    assert "Moment" not in written
+    await asyncio.to_thread(command.upgrade, config, "head")
+    await asyncio.to_thread(command.check, config)
