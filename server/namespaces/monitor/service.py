@@ -37,16 +37,20 @@ LAST_RETRY_SECONDS = 5.0
 
 
 class Schedule:
-    """The moments start, start + period, start + 2 periods…: missed ones are skipped, none is given twice."""
+    """The moments start, start + period, start + 2 periods…: none is given twice, missed ones are skipped, but the
+    first never is."""
 
     def __init__(self, start: float, period: float) -> None:
         self._start = start
         self._period = period
-        self._given = -1
+        self._given: int | None = None
 
     def next(self, now: float) -> float:
         """A timer may fire early: the moment that was given last is not given again even when `now` is before it."""
-        self._given = max(self._given + 1, math.ceil((now - self._start) / self._period))
+        if self._given is None:
+            self._given = 0
+        else:
+            self._given = max(self._given + 1, math.ceil((now - self._start) / self._period))
         return self._start + self._given * self._period
 
 

@@ -12,6 +12,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException
 from pymodbus.framer import FramerSocket
 from pymodbus.pdu import DecodePDU
+from pymodbus.pdu.register_message import ReadHoldingRegistersRequest
 from pymodbus.transaction import TransactionManager
 
 from server.namespaces.monitor.catalogue import Machine, Modbus
@@ -95,8 +96,8 @@ class ModbusSource:
         if answer.isError():
             refused = SourceError(f"registers {span.start}-{span.stop - 1}: exception {answer.exception_code}")
             return dict.fromkeys(span, refused)
-        if len(answer.registers) != len(span):
-            raise SourceError(f"{len(answer.registers)} registers where {len(span)} were asked for")
+        if answer.function_code != ReadHoldingRegistersRequest.function_code or len(answer.registers) != len(span):
+            raise SourceError(f"asked for {len(span)} registers, got {answer}")
         return dict(zip(span, answer.registers, strict=True))
 
 
