@@ -1,0 +1,105 @@
+"""What the service does that no socket shows; the rest of its rules are tried through sockets in test_namespace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from server.errors import LimitExceeded
+from server.identity import Identity
+from server.namespaces.chat import models
+from server.namespaces.chat.service import ChatService, Options
+from server.realtime.connection import Connection
+from server.storage.database import Database
+from tests.support import running
+
+
+class Floor:
+    """Rooms that hold nobody, and the log of what went into them."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, str]] = []
+        self.full = False
+
+    async def enter(self, connection: Connection, room: str) -> None:
+        if self.full:
+            raise LimitExceeded
+        self.log.append(("enter", room))
+
+    async def leave(self, connection: Connection, room: str) -> bool:
+        self.log.append(("leave", room))
+        return True
+
+    async def emit(
+        self, event: str, payload: Mapping[str, object], *, room: str, skip: str | None = None, volatile: bool = False
+    ) -> None:
+        self.log.append((event, room))
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object:
+        raise AssertionError("nothing to do beside")
+
+
+@pytest_asyncio.fixture
+async def database(sqlite_url: str) -> AsyncIterator[Database]:
+    database = await asyncio.to_thread(Database, running.settings(DATABASE_URL=sqlite_url).database_url)
+    yield database
+    await database.close()
+
+
+def connection(identity: Identity, connection_id: str = "c1") -> Connection:
+    return Connection(connection_id, "/chat", identity, "")
+
+
+async def test_rooms_carry_the_tenant(database: Database) -> None:
+    floor = Floor()
+    service = ChatService(database, floor, {}, Options())
+    await service.join(connection(Identity("alice", tenant="acme")), "s1", None)
+    await service.send(Identity("alice", tenant="acme"), "s1", "hi")
+    assert {room for _, room in floor.log} == {"session:4:acme:s1"}
+
+
+async def test_a_connection_that_may_enter_no_more_rooms_is_in_none(database: Database) -> None:
+    floor = Floor()
+    service = ChatService(database, floor, {}, Options())
+    floor.full = True
+    alice = connection(Identity("alice"))
+    with pytest.raises(LimitExceeded):
+        await service.join(alice, "s1", None)
+    await service.left(alice)
+    assert floor.log == []
+
+
+async def test_a_join_that_fails_halfway_leaves_the_room(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    floor = Floor()
+    service = ChatService(database, floor, {}, Options())
+    alice = connection(Identity("alice"))
+    await service.join(alice, "s1", None)
+    floor.log.clear()
+
+    async def fail(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(models, "newest_messages", fail)
+    with pytest.raises(ConnectionError):
+        await service.join(connection(Identity("alice"), "c2"), "s1", None)
+    assert floor.log == [("enter", "session:0::s1"), ("leave", "session:0::s1")]
+    floor.log.clear()
+    with pytest.raises(ConnectionError):
+        await service.join(alice, "s1", None)  # was in it before, and stays
+    assert floor.log == [("enter", "session:0::s1")]
+
+
+async def test_nothing_is_kept_of_those_who_left(database: Database) -> None:
+    service = ChatService(database, Floor(), {}, Options())
+    for number in range(5):
+        member = connection(Identity("alice"), f"c{number}")
+        await service.join(member, f"s{number}", None)
+        await service.typing(member, f"s{number}", is_typing=True)
+        await service.left(member)
+    assert not service._presence._sessions
+    assert not service._presence._joined
+    assert len(service._typists) == len(service._replies) == len(service._transcript._locks) == 0
