@@ -192,7 +192,7 @@ class Namespace:
         except TimeoutError:
             if ask.is_answered:  # in the very moment: whoever answered was told that it counts
                 return ask.answered.result()
-            self.asks.close(ask)  # before anyone is told, so that nothing sent from here on counts
+            # The future was cancelled with the wait for it, so nothing that arrives from here on counts.
             for connection_id in list(ask.asked):
                 if (connection := self._connections.get(connection_id)) is not None:
                     await self.send(connection, "request_expired", {"requestId": ask.request_id})
@@ -356,7 +356,7 @@ class Namespace:
     def _counted_as(self, connection: Connection) -> tuple[str | None, ...]:
         """SHARE_RATE_LIMIT (SPEC §3): a user's connections together, or each alone."""
         if self.server.share_rate_limit and not connection.identity.anonymous:
-            return connection.identity.scope
+            return (self.path, *connection.identity.scope)
         return (connection.id,)
 
     async def _answer(self, connection: Connection, reply: Reply | None, error: AtriumError) -> None:

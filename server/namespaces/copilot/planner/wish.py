@@ -50,8 +50,8 @@ _HIGHEST = re.compile(r"\b(?:highest|most|largest|biggest|greatest|maximum|max)\
 _TOP = re.compile(r"\b(?:top|bottom)\b|상위|하위|순위|\branking\b")
 _RANKING = r"(?:top|bottom|상위|하위|highest|lowest|largest|smallest|biggest|cheapest|most|least)"
 _HOW_MANY = (
-    re.compile(rf"{_RANKING}\s*(\d{{1,3}}|[a-z]+)(?![\d])"),
-    re.compile(rf"\b(\d{{1,3}}|[a-z]+)\s+(?:most|{_RANKING})\b"),
+    re.compile(rf"{_RANKING}\s*(\d{{1,3}}|[a-z]{{1,5}})(?![\d])"),
+    re.compile(rf"\b(\d{{1,3}}|[a-z]{{1,5}})\s+(?:most|{_RANKING})\b"),
     re.compile(r"(?<![\d.,])(\d{1,3})\s*(?:개|가지|곳|위|명|건)(?!월)"),
 )
 _NUMERALS = {
@@ -77,7 +77,9 @@ _BUCKETS = (
         re.compile(r"(?:일자|날짜|일)\s*별|\b(?:by|per|each|every)\s+(?:day|date)\b|\bdaily\b"),
     ),
 )
-_BY = re.compile(r"\b(?:by|per|each|every)\s+([^\W\d]+)(?:\s+and\s+([^\W\d]+))?|([가-힣]+|[^\W\d_]+)\s?별")
+_BY = re.compile(
+    r"\b(?:by|per|each|every)\s+([^\W\d]{1,40})(?:\s+and\s+([^\W\d]{1,40}))?|([가-힣]{1,20}|[^\W\d_가-힣]{1,20})\s?별"
+)
 
 
 def read(query: str) -> Wish:
