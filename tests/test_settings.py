@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
@@ -142,3 +143,12 @@ def test_development_reads_dotenv_below_the_environment(tmp_path: Path, monkeypa
     monkeypatch.setenv("PORT", "4321")
     loaded: Settings = settings.load()
     assert (loaded.port, loaded.host) == (4321, "1.2.3.4")
+
+
+def test_the_sample_lists_every_setting_with_its_default() -> None:
+    sample = Path("config/env.example").read_text()
+    shown = dict(re.findall(r"^# ([A-Z_0-9]+)=(\S*)", sample, re.MULTILINE))
+    loaded = settings.load(GOOD)
+    assert set(shown) == set(loaded.masked())
+    given = {name: value for name, value in shown.items() if value}
+    assert settings.load(GOOD | given) == loaded
