@@ -185,6 +185,14 @@ async def test_one_status_every_period(time: Time) -> None:
     assert outbox.moments == [0.05, 1.05, 2.05, 3.05, 4.05]
 
 
+async def test_machines_are_read_often_enough_to_be_found_silent_within_two_periods(time: Time) -> None:
+    """The worst case falls silent right after a read: the next one, its timeout and the wait for a status."""
+    source = Scripted(time, [WELDER])
+    async with running(time, [WELDER], [source]):
+        await time.until(2.2)
+    assert source.reads == [0.0, 0.5, 1.0, 1.5, 2.0]
+
+
 async def test_a_status_shows_what_was_read_just_before(time: Time) -> None:
     source = Scripted(time, [WELDER])
     async with running(time, [WELDER], [source]) as (_, outbox):
