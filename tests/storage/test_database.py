@@ -112,6 +112,7 @@ async def test_two_processes_write_to_one_sqlite_file(sqlite_url: str) -> None:
 
     async def write(database: Database, number: int) -> None:
         async with database.transaction() as db:
+            await db.execute(select(THINGS.c.id))  # a reader that turns writer
             await db.execute(insert(THINGS).values(id=number))
 
     await asyncio.gather(*(write(databases[number % 2], number) for number in range(40)))

@@ -240,9 +240,7 @@ async def _access(db: AsyncSession, identity: Identity, session: ChatSession | N
     Raises Forbidden, in the same words for a session of others as for none.
     """
     if session is not None:
-        participant = session.tenant == identity.tenant and await models.is_participant(
-            db, session.session_id, identity.user_id
-        )
+        participant = await models.is_participant(db, session.session_id, identity.user_id)
         if may_use_session(identity, tenant=session.tenant, participant=participant):
             return session, participant
     raise Forbidden(NO_ACCESS)

@@ -169,8 +169,8 @@ async def test_join_gives_what_came_after(server: Running, connect: Connect) -> 
 
 
 @pytest.mark.parametrize("after_seq", [-1, "3", 1.5, True, [], {}, 2**53, 1e300])
-async def test_a_nonsense_after_seq_is_refused(server: Running, connect: Connect, after_seq: object) -> None:
-    alice = await connect(server, "/chat", "alice")
+async def test_a_nonsense_after_seq_is_refused(serve: Serve, connect: Connect, after_seq: object) -> None:
+    alice = await connect(await serve(), "/chat", "alice")
     error = (await join(alice, after_seq=after_seq))["error"]
     assert (error["code"], list(error["details"])) == ("INVALID_MESSAGE", ["after_seq"])
 
@@ -373,8 +373,9 @@ async def test_any_text_comes_back_as_it_was(server: Running, connect: Connect, 
     ],
 )
 async def test_a_bad_message_is_refused_and_stores_nothing(
-    server: Running, connect: Connect, field: str, value: object
+    serve: Serve, connect: Connect, field: str, value: object
 ) -> None:
+    server = await serve(**PEOPLE)
     alice = await connect(server, "/chat", "alice")
     await join(alice)
     ack = await alice.call("message", {"session_id": "s1", "content": "hi", field: value})
@@ -530,7 +531,10 @@ async def test_typing_ends_after_a_silence(server: Running, connect: Connect, mo
 
 
 @pytest.mark.parametrize("way", ["leave", "disconnect"])
-async def test_typing_ends_with_the_typist(server: Running, connect: Connect, way: str) -> None:
+async def test_typing_ends_with_the_typist(
+    server: Running, connect: Connect, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(typists, "SILENCE_SECONDS", 3600)
     alice = await connect(server, "/chat", "alice")
     olga = await connect(server, "/chat", "olga", roles=("operator",))
     await join(alice)

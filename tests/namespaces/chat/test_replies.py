@@ -172,6 +172,29 @@ async def test_stopping_closes_the_backend_and_stores_nothing(database: Database
     assert len(replies) == 0
 
 
+async def test_stopping_between_two_chunks_closes_the_backend(database: Database, tasks: Tasks) -> None:
+    closed = asyncio.Event()
+
+    class Talkative:
+        async def answer(self, question: Question) -> AsyncGenerator[str | Verdict, None]:
+            try:
+                while True:
+                    yield "0123456789"
+            finally:
+                closed.set()
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    room = Room()
+    replies = Replies(room, Transcript(database), tasks.start, pace=Pace(10, 1), sleep=sleep)
+    backend = Talkative()
+    replies.ask(Asked(1, backend, Question("s1", "alice", "?"), "the room"))
+    await room.hears("stream_chunk")
+    await tasks.close()
+    assert closed.is_set()
+
+
 async def test_what_cannot_be_stored_and_what_never_ends(
     database: Database, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
