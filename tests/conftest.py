@@ -81,10 +81,13 @@ def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
 
 
 @pytest_asyncio.fixture
-async def postgres_url(postgres_server: str, migrated_postgres: str) -> str:
+async def postgres_url(postgres_server: str, migrated_postgres: str) -> AsyncIterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     await _create(postgres_server, name, migrated_postgres)
-    return f"{postgres_server.rpartition('/')[0]}/{name}"
+    yield f"{postgres_server.rpartition('/')[0]}/{name}"
+    connection = await asyncpg.connect(postgres_server)
+    await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    await connection.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
