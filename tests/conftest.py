@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,7 +24,21 @@ Serve = Callable[..., Awaitable[running.Running]]
 Connect = Callable[..., Awaitable[Client]]
 
 
+def pytest_collection_finish() -> None:
+    """What collection made stays: 0.1 s less for each `gc.collect` below."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
+def watched(request: pytest.FixtureRequest) -> None:
+    """Tests that have a loop are watched for what goes wrong beside them."""
+    if inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("no_blocking_calls")
+        request.getfixturevalue("no_lost_exceptions")
+
+
+@pytest.fixture
 def no_blocking_calls() -> Iterator[None]:
     """A call in `server` that blocks the event loop fails the test."""
     # Migrations run in a loop of their own, where Alembic reads its files.
@@ -34,7 +49,7 @@ def no_blocking_calls() -> Iterator[None]:
         yield
 
 
-@pytest_asyncio.fixture(autouse=True)
+@pytest_asyncio.fixture
 async def no_lost_exceptions() -> AsyncIterator[None]:
     """An exception that nobody retrieved fails the test."""
     lost: list[dict[str, Any]] = []
