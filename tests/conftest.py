@@ -24,8 +24,9 @@ Serve = Callable[..., Awaitable[running.Running]]
 Connect = Callable[..., Awaitable[Client]]
 
 
-def pytest_collection_finish() -> None:
-    """What collection made stays: 0.1 s less for each `gc.collect` below."""
+@pytest.fixture(autouse=True, scope="module")
+def set_aside_what_stays() -> None:
+    """Imports and caches live to the end: looking through them after each test would take 0.15 s."""
     gc.collect()
     gc.freeze()
 
