@@ -61,6 +61,8 @@ async def _serve(app: web.Application, settings: Settings) -> None:
         await web.TCPSite(runner, settings.host, settings.port).start()
         log = structlog.get_logger("server")
         log.info("serving", port=settings.port, debug=settings.debug)
+        if settings.redis_url:
+            log.warning("REDIS_URL is set, but this version runs as one node and does not use it")
         await stop.wait()
         log.info("stopping")
     finally:

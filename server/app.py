@@ -29,7 +29,7 @@ def build_app(settings: Settings) -> web.Application:
     app = web.Application(
         middlewares=[
             middleware.errors,
-            middleware.origins(settings.cors_origins, own_headers=f"/{SOCKETIO_PATH}/"),
+            middleware.origins(settings.cors_origins, allow_loopback=settings.debug, own_headers=f"/{SOCKETIO_PATH}/"),
         ]
     )
     database = Database(
@@ -156,5 +156,10 @@ def _realtime(settings: Settings, authority: TokenAuthority, limits: RateLimits)
         single_session=settings.single_session_per_user,
         share_rate_limit=settings.share_rate_limit,
         ping_interval=settings.ws_ping_interval,
-        ping_timeout=settings.ws_pong_timeout * settings.ws_max_missed_pongs,
+        ping_timeout=_silence(settings) - settings.ws_ping_interval,
     )
+
+
+def _silence(settings: Settings) -> float:
+    """How long a client may be silent, in seconds: so many pings, each unanswered for its time (SPEC §3)."""
+    return settings.ws_max_missed_pongs * (settings.ws_ping_interval + settings.ws_pong_timeout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Collection
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import orjson
 import structlog
@@ -16,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PREFLIGHT_SECONDS = 600
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def json_response(body: object, status: int = 200) -> web.Response:
@@ -46,8 +48,11 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return json_response({"error": internal.to_wire()}, internal.http_status)
 
 
-def origins(allowed: Collection[str], *, own_headers: str) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """Refuses browsers from elsewhere. `allowed` holds origins, or `*`; a page of this server's own is always allowed.
+def origins(
+    allowed: Collection[str], *, allow_loopback: bool, own_headers: str
+) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Refuses browsers from elsewhere. `allowed` holds origins, or `*`; a page of this server's own is always allowed,
+    and with `allow_loopback` one that a developer's own machine serves.
 
     aiohttp-cors would do for plain routes, but raises on the Socket.IO one and knows no websocket; one rule for every
     door is shorter. Requests below `own_headers` write their CORS headers themselves.
@@ -59,7 +64,7 @@ def origins(allowed: Collection[str], *, own_headers: str) -> Callable[..., Awai
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None:
             return await handler(request)
-        if not (everyone or origin in allowed or origin == f"{request.scheme}://{request.host}"):
+        if not (everyone or origin in allowed or _is_near(origin, request.host, allow_loopback=allow_loopback)):
             raise OriginRefused
         if request.path.startswith(own_headers):
             return await handler(request)
@@ -76,3 +81,12 @@ def origins(allowed: Collection[str], *, own_headers: str) -> Callable[..., Awai
         return response
 
     return check
+
+
+def _is_near(origin: str, host: str, *, allow_loopback: bool) -> bool:
+    """Hosts are compared without the scheme: behind a proxy that ends TLS, ours is not the one the browser sees."""
+    try:
+        parts = urlsplit(origin)
+        return parts.netloc == host or (allow_loopback and parts.hostname in LOOPBACK)
+    except ValueError:
+        return False

@@ -40,6 +40,24 @@ async def test_everyone_is_allowed_where_configured(serve: Serve) -> None:
         assert got.status == 200
 
 
+@pytest.mark.parametrize(
+    ("origin", "debug", "status"),
+    [
+        ("http://localhost:5173", True, 200),
+        ("http://127.0.0.1:3001", True, 200),
+        ("http://localhost:5173", False, 403),
+        ("http://localhost.evil.example", True, 403),
+        ("http://[", True, 403),
+    ],
+)
+async def test_a_developers_own_pages_are_allowed_under_debug(
+    serve: Serve, origin: str, debug: bool, status: int
+) -> None:
+    server = await serve(DEBUG=debug)
+    async with aiohttp.ClientSession() as http, http.get(server.url + "/health", headers={"Origin": origin}) as got:
+        assert got.status == status
+
+
 async def test_preflight(serve: Serve) -> None:
     server = await serve(CORS_ORIGINS=FRIEND)
     asks = {"Origin": FRIEND, "Access-Control-Request-Method": "POST"}
