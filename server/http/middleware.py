@@ -87,6 +87,6 @@ def _is_near(origin: str, host: str, *, allow_loopback: bool) -> bool:
     """Hosts are compared without the scheme: behind a proxy that ends TLS, ours is not the one the browser sees."""
     try:
         parts = urlsplit(origin)
-        return parts.netloc == host or (allow_loopback and parts.hostname in LOOPBACK)
     except ValueError:
         return False
+    return parts.netloc == host or (allow_loopback and parts.hostname in LOOPBACK)

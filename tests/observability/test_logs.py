@@ -19,11 +19,15 @@ def restored() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+def broken() -> None:
+    raise RuntimeError("broken")
+
+
 def test_machines_read_json_with_ids_and_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(level="INFO", readable=False)
     structlog.get_logger("server.x").info("joined", connection="c1", user="홍길동")
     try:
-        raise RuntimeError("broken")
+        broken()
     except RuntimeError:
         logging.getLogger("some.library").exception("failed")
     ours, theirs = (json.loads(line) for line in capsys.readouterr().err.splitlines())
