@@ -152,14 +152,12 @@ def _realtime(settings: Settings, authority: TokenAuthority, limits: RateLimits)
             rooms_per_connection=settings.ws_max_rooms,
             handler_timeout=settings.ws_handler_timeout,
             max_connections=settings.ws_max_connections,
+            outbox_messages=settings.ws_outbox_messages,
+            outbox_bytes=settings.ws_outbox_bytes,
         ),
         single_session=settings.single_session_per_user,
         share_rate_limit=settings.share_rate_limit,
         ping_interval=settings.ws_ping_interval,
-        ping_timeout=_silence(settings) - settings.ws_ping_interval,
+        ping_timeout=settings.ws_pong_timeout,
+        most_missed_pongs=settings.ws_max_missed_pongs,
     )
-
-
-def _silence(settings: Settings) -> float:
-    """How long a client may be silent, in seconds: so many pings, each unanswered for its time (SPEC §3)."""
-    return settings.ws_max_missed_pongs * (settings.ws_ping_interval + settings.ws_pong_timeout)

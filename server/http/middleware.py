@@ -55,7 +55,7 @@ def origins(
     and with `allow_loopback` one that a developer's own machine serves.
 
     aiohttp-cors would do for plain routes, but raises on the Socket.IO one and knows no websocket; one rule for every
-    door is shorter. Requests below `own_headers` write their CORS headers themselves.
+    door is shorter.
     """
     everyone = "*" in allowed
 
@@ -66,8 +66,6 @@ def origins(
             return await handler(request)
         if not (everyone or origin in allowed or _is_near(origin, request.host, allow_loopback=allow_loopback)):
             raise OriginRefused
-        if request.path.startswith(own_headers):
-            return await handler(request)
         if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
             response: web.StreamResponse = web.Response(status=204)
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "GET, POST, PUT, PATCH, DELETE"

@@ -31,6 +31,10 @@ class Inbox:
             await self._space.wait()
         self.put_nowait(work)
 
+    @property
+    def busy(self) -> bool:
+        return self._draining
+
     def put_nowait(self, work: Work) -> None:
         """Past the bound: for the one last item, the disconnect."""
         self._waiting.append(work)

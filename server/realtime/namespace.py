@@ -297,6 +297,12 @@ class Namespace:
         if inbox is not None:
             await inbox.put(lambda: self._handle(connection, name, arguments, reply))
 
+    async def begin(self, connection: Connection) -> None:
+        """Events that came before now have begun: an ack does not wait for their end, but it does not overtake them."""
+        inbox = self._inboxes.get(connection.id)
+        if inbox is not None and inbox.busy:
+            await asyncio.sleep(0)
+
     async def refuse(self, connection: Connection, message: str, reply: Reply | None) -> None:
         """An event that was no use before it could be looked at."""
         await self._answer(connection, reply, InvalidMessage(message))

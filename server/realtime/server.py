@@ -6,6 +6,7 @@ Every touch of python-socketio's private parts is here; `tests/realtime/test_ser
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import secrets
 import time
@@ -23,8 +24,10 @@ from server.identity import TOKEN_LEEWAY_SECONDS
 from server.realtime import json_codec
 from server.realtime.admission import Admission
 from server.realtime.connection import Connection
-from server.realtime.engine import Engine
+from server.realtime.engine.server import Engine
+from server.realtime.engine.session import Session
 from server.realtime.expiry import Due, ExpirySchedule
+from server.realtime.fanout import Fanout, encode
 from server.realtime.limits import RateLimits
 from server.realtime.namespace import Namespace
 from server.realtime.packets import MalformedPacket, Packet, UnusablePacket
@@ -45,6 +48,8 @@ class Bounds:
     rooms_per_connection: int = 100
     handler_timeout: float = 10.0
     max_connections: int = 1000
+    outbox_messages: int = 1000
+    outbox_bytes: int = 1024 * 1024
 
 
 class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socketio is untyped
@@ -57,7 +62,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         single_session: bool = False,
         share_rate_limit: bool = True,
         ping_interval: float = 20,
-        ping_timeout: float = 30,
+        ping_timeout: float = 10,
+        most_missed_pongs: int = 3,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.admission = admission
@@ -72,22 +78,21 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self._clock = clock
         self._arrivals: deque[tuple[float, str]] = deque()  # transports that have yet to CONNECT, oldest first
         super().__init__(
-            client_manager=socketio.AsyncManager(),
-            async_mode="aiohttp",
+            client_manager=Fanout(),
             serializer=Packet,
             json=json_codec,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
+            most_missed_pongs=most_missed_pongs,
+            outbox_messages=self.bounds.outbox_messages,
+            outbox_bytes=self.bounds.outbox_bytes,
             max_http_buffer_size=max(self.bounds.message_bytes, *self.bounds.namespace_message_bytes.values(), 1),
-            # http.middleware holds CORS_ORIGINS for every door; what gets here is allowed.
-            cors_allowed_origins="*",
+            # Refused clients hold a session until they go or time out, so there is room for some beside the admitted.
+            max_sessions=self.bounds.max_connections + max(100, self.bounds.max_connections // 10),
+            clock=clock,
             logger=_quiet("socketio"),
-            engineio_logger=_quiet("engineio"),
         )
-        self.eio.message_limit = self._message_limit
-        self.eio.too_big_notice = self._too_big_notice
-        # Refused clients hold a socket until they go or time out, so there is room for some beside the admitted.
-        self.eio.max_sockets = self.bounds.max_connections + max(100, self.bounds.max_connections // 10)
+        self.eio.message_too_big = self._too_big
 
     # -- the face that namespaces and the app use ---------------------------------------------------------------
 
@@ -121,19 +126,14 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         on_ack: Callable[..., Awaitable[None]],
     ) -> Callable[[], None]:
         """Sends an event that asks for an ack, and returns what drops the callback again."""
-        transport_id = self.manager.eio_sid_from_sid(connection.id, connection.namespace)
-        if transport_id is None:
+        member = self.manager.member(connection.id, connection.namespace)
+        if member is None:
             return lambda: None
-        ack_id = self.manager._generate_ack_id(connection.id, on_ack)
+        ack_id = self.manager.request(member, connection.namespace, [event, dict(payload)], on_ack)
 
         def forget() -> None:
-            self.manager.callbacks.get(connection.id, {}).pop(ack_id, None)
+            member.callbacks.pop(ack_id, None)
 
-        try:
-            await self._send(transport_id, wire.EVENT, connection.namespace, data=[event, dict(payload)], ack_id=ack_id)
-        except BaseException:
-            forget()
-            raise
         return forget
 
     async def close(self, connection: Connection, reason: ConnectionClosed) -> None:
@@ -151,12 +151,10 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         """Tells every client that the server goes away, closes their transports and ends all tasks."""
         for namespace in self._served.values():
             await asyncio.gather(*(self.close(each, GoingAway()) for each in namespace.connections))
-        for transport_id in list(self.eio.sockets):
-            await self.eio.close(transport_id)
+        await self.eio.shutdown()
         for namespace in self._served.values():
             await namespace.stop()
         await self.tasks.close()
-        await self.shutdown()
 
     # -- bounds on messages -------------------------------------------------------------------------------------
 
@@ -170,13 +168,18 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
             namespace = head[start:].partition(",")[0] if 0 <= start <= 3 else "/"
         return self.bounds.namespace_message_bytes.get(namespace, self.bounds.message_bytes)
 
-    def _too_big_notice(self, transport_id: str) -> list[str]:
-        notice = MessageTooBig().to_reason()
-        return [
-            f"4{Packet(wire.EVENT, ['disconnecting_reason', notice], namespace=namespace.path).encode()}"
-            for namespace in self._served.values()
-            if self.manager.sid_from_eio_sid(transport_id, namespace.path) is not None
-        ]
+    def _too_big(self, session: Session, data: str | bytes) -> bool:
+        """Names the fault to the client before the engine closes for it."""
+        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        if size <= self._message_limit(session.id, data):
+            return False
+        for namespace in self._served.values():
+            sid = self.manager.sid_from_eio_sid(session.id, namespace.path)
+            if sid is not None:
+                notice = ["disconnecting_reason", MessageTooBig().to_reason()]
+                for packet in encode(Packet(wire.EVENT, notice, namespace=namespace.path)):
+                    session.send(packet)
+        return True
 
     # -- python-socketio's private seams ------------------------------------------------------------------------
 
@@ -190,7 +193,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
 
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         await super()._handle_eio_connect(eio_sid, environ)
-        refusal = await self.admission.arrive(self.eio.address(environ))
+        refusal = await self.admission.arrive(environ["aiohttp.request"].remote or "")
         if refusal is not None:
             self._refusals[eio_sid] = refusal
         self._arrivals.append((self._clock() + CONNECT_TIMEOUT_SECONDS, eio_sid))
@@ -201,9 +204,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         await super()._handle_eio_disconnect(eio_sid, reason)
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
-        # Websocket frames were measured as they were read; this is for packets within a polling payload. An empty one
-        # would pass python-socketio's decoder unread.
-        if not data or len(data) > self._message_limit(eio_sid, f"4{data[:128]}" if isinstance(data, str) else data):
+        if not data:  # it would pass python-socketio's decoder unread
             await self.eio.close(eio_sid)
             return
         try:
@@ -274,16 +275,19 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
             await super()._handle_event(eio_sid, namespace, id, data)
 
     async def _handle_ack(self, eio_sid: str, namespace: str | None, id: int, data: list[Any]) -> None:
-        """Unlike stock: an answer that nothing waits for is refused, and 0, where stock keeps its counter, is no id."""
-        known = self._connection(eio_sid, namespace or "/")
-        if known is None:
-            await super()._handle_ack(eio_sid, namespace, id, data)
-            return
-        handler, connection = known
-        if id and id in self.manager.callbacks.get(connection.id, {}):
-            await self.manager.trigger_callback(connection.id, id, data)
-        elif data:
-            await handler.refuse_ack(connection)
+        """Unlike stock: an answer that nothing waits for is refused."""
+        namespace = namespace or "/"
+        known = self._connection(eio_sid, namespace)
+        if known is not None:
+            await known[0].begin(known[1])
+        member = self.manager.member(self.manager.sid_from_eio_sid(eio_sid, namespace), namespace)
+        callback = None if member is None else member.callbacks.pop(id, None)
+        if callback is not None:
+            result = callback(*data)
+            if inspect.isawaitable(result):
+                await result
+        elif data and known is not None:
+            await known[0].refuse_ack(known[1])
 
     async def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
         """Leaves all rooms at once; the namespace hears of it in order, after the events that came before."""

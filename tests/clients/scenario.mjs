@@ -28,12 +28,15 @@ function open(namespace, { events = [], auth = { token } } = {}) {
         say(">", "ack", payload);
         ack(payload);
       }),
-    call: async (name, payload) => {
-      say(">", name, payload);
-      const ack = await socket.timeout(10000).emitWithAck(name, payload);
-      say("=", name, ack);
-      return ack;
-    },
+    call: (name, payload) =>
+      new Promise((resolve, reject) => {
+        say(">", name, payload);
+        socket.timeout(10000).emit(name, payload, (error, ack) => {
+          if (error) return reject(error);
+          say("=", name, ack);
+          resolve(ack);
+        });
+      }),
     expect: async (name, matching = () => true) => {
       for (;;) {
         const index = received.findIndex(([each, payload]) => each === name && matching(payload));

@@ -37,8 +37,8 @@ def only(namespace: EchoNamespace) -> Connection:
 
 
 def callbacks(server: Running) -> int:
-    """Ack callbacks that are kept; stock keeps one counter beside them for each connection."""
-    return sum(len(each) - 1 for each in server.realtime.manager.callbacks.values())
+    """Ack callbacks that are kept."""
+    return sum(len(each.callbacks) for each in server.realtime.manager.members("/echo", None))
 
 
 def left_behind(server: Running, namespace: EchoNamespace) -> tuple[int, int, int]:

@@ -173,7 +173,7 @@ async def test_unanswered_queries_of_many_users_leave_nothing_behind(serve: Serv
             assert (await client.expect("error"))["code"] == "CLIENT_TIMEOUT"
     namespace = copilot(server)
     assert (len(namespace.asks), len(namespace._service)) == (0, 0)
-    assert all(len(each) == 1 for each in server.realtime.manager.callbacks.values())
+    assert all(not each.callbacks for each in server.realtime.manager.members("/copilot", None))
 
 
 # -- many connections and users ---------------------------------------------------------------------------------

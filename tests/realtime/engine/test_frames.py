@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.realtime.engine import frames
+
+
+def read(data: bytes) -> tuple[int, bytes]:
+    """An unmasked frame, read as RFC 6455 §5.2 writes it."""
+    opcode, size = data[0], data[1]
+    start = 2
+    if size in (126, 127):
+        start = 4 if size == 126 else 10
+        size = int.from_bytes(data[2:start], "big")
+    assert len(data) == start + size
+    return opcode, data[start:]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=300))
+def test_text_goes_as_text(text: str) -> None:
+    assert read(frames.frame(text)) == (0x81, text.encode())
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536, 100_000])
+def test_every_form_of_length(size: int) -> None:
+    assert read(frames.frame(b"x" * size)) == (0x82, b"x" * size)
+
+
+def test_a_packet_is_encoded_once_for_each_kind() -> None:
+    packet = frames.message("hello")
+    assert packet.frame is packet.frame
+    assert (packet.frame, packet.polled) == (b"\x81\x064hello", "4hello")
+    binary = frames.message(b"\x01\x02\x03\x04")
+    assert (binary.frame, binary.polled) == (b"\x82\x04\x01\x02\x03\x04", "bAQIDBA==")
