@@ -23,20 +23,28 @@ class Inbox:
         self._max_waiting = max_waiting
         self._waiting: deque[Work] = deque()
         self._draining = False
+        self._closed = False
         self._space = asyncio.Event()
 
     async def put(self, work: Work) -> None:
-        while len(self._waiting) >= self._max_waiting:
+        """Waits while the inbox is full; what comes after its close is dropped."""
+        while len(self._waiting) >= self._max_waiting and not self._closed:
             self._space.clear()
             await self._space.wait()
-        self.put_nowait(work)
+        if not self._closed:
+            self._append(work)
 
     @property
     def busy(self) -> bool:
         return self._draining
 
-    def put_nowait(self, work: Work) -> None:
-        """Past the bound: for the one last item, the disconnect."""
+    def close(self, last: Work) -> None:
+        """`last` is done after what came before it, and nothing after it."""
+        self._closed = True
+        self._space.set()
+        self._append(last)
+
+    def _append(self, work: Work) -> None:
         self._waiting.append(work)
         if not self._draining:
             self._draining = True

@@ -277,7 +277,7 @@ class Namespace:
 
         inbox = self._inboxes.pop(connection.id, None)
         if inbox is not None:
-            inbox.put_nowait(leave)
+            inbox.close(leave)
 
     async def warn_expiring(self, connection: Connection, now: float) -> None:
         expires_at = connection.identity.expires_at

@@ -71,3 +71,24 @@ async def test_no_task_is_left_when_there_is_no_work() -> None:
         await line.started.get()
         await line.idle()
     assert line.done == [0, 1]
+
+
+async def test_what_waits_for_space_when_it_closes_is_dropped_and_does_not_wait_for_ever() -> None:
+    line = Line(max_waiting=1)
+    await line.put(0)
+    assert await line.started.get() == 0
+    await line.put(1)
+    blocked = asyncio.create_task(line.put(2))
+    await asyncio.sleep(0)
+    ended: list[list[int]] = []
+
+    async def last() -> None:
+        ended.append(list(line.done))
+
+    line.inbox.close(last)
+    await blocked
+    await line.put(3)
+    for number in (0, 1):
+        line.gates[number].set()
+    await line.idle()
+    assert (line.done, ended) == ([0, 1], [[0, 1]])
