@@ -204,7 +204,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         await super()._handle_eio_disconnect(eio_sid, reason)
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
-        if not data:  # it would pass python-socketio's decoder unread
+        if not data and eio_sid not in self._binary_packet:  # it would pass python-socketio's decoder unread
             await self.eio.close(eio_sid)
             return
         try:

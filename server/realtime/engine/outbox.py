@@ -120,11 +120,11 @@ class Outbox:
         self._bytes -= sum(len(packet.data) for packet in taken)
         return taken
 
-    async def wait(self) -> None:
-        """Until there is something to take, or `wake` is called."""
+    async def wait(self, seconds: float | None) -> None:
+        """Until there is something to take, or `wake` is called, or that time has passed."""
         self._wake = asyncio.get_running_loop().create_future()
         try:
-            await self._wake
+            await asyncio.wait([self._wake], timeout=seconds)
         finally:
             self._wake = None
 

@@ -15,13 +15,13 @@ HEADERS = {"Cache-Control": "no-store"}
 
 
 async def take(request: web.Request, session: Session, most_bytes: int) -> web.Response:
-    """A GET. A second one while the first waits ends the session, and so does one whose client gave up."""
+    """A GET. A second one while the first waits ends the session, and so does one whose client is gone."""
     if session.polling:
         await session.end("transport error")
         raise protocol.bad_request()
     try:
-        packets = await session.poll(most_bytes)
-    except asyncio.CancelledError:
+        packets = await session.poll(most_bytes, lambda: request.transport is not None)
+    except (asyncio.CancelledError, ConnectionResetError):
         await session.end("transport close")
         raise
     return respond(frames.payload(packets))
@@ -34,29 +34,37 @@ async def bring(request: web.Request, session: Session, most_bytes: int) -> web.
         raise protocol.bad_request()
     session.posting = True
     try:
-        body = await _read(request, most_bytes)
-        for packet in protocol.decode_payload(body.decode()):
+        for packet in protocol.decode_payload(await _read(request, most_bytes)):
             await session.receive(packet)
-    except (Malformed, UnicodeDecodeError):
+            if session.closed:
+                break
+    except Malformed:
         await session.end("parse error")
         raise protocol.bad_request() from None
     except TooBig:
         await session.end("transport error")
         raise protocol.too_large() from None
+    except BaseException:
+        await session.end("transport error")
+        raise
     finally:
         session.posting = False
     return web.Response(text="ok", headers=HEADERS)
 
 
-async def _read(request: web.Request, most_bytes: int) -> bytes:
-    if (request.content_length or 0) > most_bytes:
-        raise TooBig
+async def _read(request: web.Request, most_bytes: int) -> str:
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > most_bytes:
-            raise TooBig
-    return bytes(body)
+    size = request.content_length or 0
+    try:
+        while size <= most_bytes and (chunk := await request.content.readany()):
+            body += chunk
+            size = max(size, len(body))
+        text = body.decode()
+    except Exception as error:  # cut short, no UTF-8, or not in the encoding that its header names
+        raise Malformed("unreadable body") from error
+    if size > most_bytes:
+        raise TooBig
+    return text
 
 
 def respond(text: str) -> web.Response:

@@ -6,7 +6,6 @@ Source: the Engine.IO protocol v4, https://socket.io/docs/v4/engine-io-protocol/
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
@@ -81,7 +80,7 @@ def _unpack(packet: str) -> str | bytes:
     if packet.startswith("b"):
         try:
             return base64.b64decode(packet[1:], validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise Malformed("base64") from error
     if packet[:1] not in (CLOSE, PONG, MESSAGE):
         raise Malformed("packet type")

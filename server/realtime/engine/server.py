@@ -64,8 +64,9 @@ class Engine:
         self._transports = transports
         self._clock = clock
         self._cork = Cork()
-        self._heartbeat: Heartbeat[Session] = Heartbeat(ping_interval, ping_timeout, most_missed_pongs)
+        self._heartbeat: Heartbeat[str] = Heartbeat(ping_interval, ping_timeout, most_missed_pongs)
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._silence = most_missed_pongs * (ping_interval + ping_timeout) - ping_interval
 
@@ -129,6 +130,8 @@ class Engine:
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         try:
             return await self._serve(request)
+        except ConnectionError:  # the client is gone; there is nobody to answer
+            return web.Response(status=400)
         except Refused as refused:
             body = orjson.dumps({"code": refused.code, "message": refused.message})
             return web.Response(status=refused.status, body=body, content_type="application/json")
@@ -148,7 +151,7 @@ class Engine:
         if session is None:
             raise protocol.session_unknown()
         if wants_websocket:
-            return await Websocket(self._most_bytes).upgrade(request, session)
+            return await Websocket(request, self._most_bytes).upgrade(session)
         if session.transport == "websocket" or request.method not in ("GET", "POST"):
             raise protocol.bad_request()
         if request.method == "GET":
@@ -158,6 +161,23 @@ class Engine:
     async def _open(self, request: web.Request, *, wants_websocket: bool) -> web.StreamResponse:
         if len(self.sessions) >= self.max_sessions:
             raise Refused(4, "Server full", status=503)
+        websocket = Websocket(request, self._most_bytes) if wants_websocket else None
+        if websocket is not None:
+            await websocket.open()
+        session = self._new_session(request)
+        try:
+            session.send(frames.Packet(protocol.OPEN + orjson.dumps(self._handshake(session, websocket)).decode()))
+            await self._handlers["connect"](session.id, session.environ)
+            self._heartbeat.add(session.id, self._clock())
+            self._set_timer()
+            if websocket is not None:
+                return await websocket.serve(session)
+            return await polling.take(request, session, self._most_bytes)
+        except BaseException:
+            await session.end(self.reason.TRANSPORT_ERROR)
+            raise
+
+    def _new_session(self, request: web.Request) -> Session:
         session = Session(
             self.generate_id(),
             {"aiohttp.request": request},
@@ -167,20 +187,16 @@ class Engine:
             most_bytes=self._outbox_bytes,
         )
         self.sessions[session.id] = session
-        handshake = {
+        return session
+
+    def _handshake(self, session: Session, websocket: Websocket | None) -> dict[str, object]:
+        return {
             "sid": session.id,
-            "upgrades": ["websocket"] if not wants_websocket and "websocket" in self._transports else [],
+            "upgrades": ["websocket"] if websocket is None and "websocket" in self._transports else [],
             "pingInterval": round(self._ping_interval * 1000),
             "pingTimeout": round(self._silence * 1000),
             "maxPayload": self._most_bytes,
         }
-        session.send(frames.Packet(protocol.OPEN + orjson.dumps(handshake).decode()))
-        await self._handlers["connect"](session.id, session.environ)
-        self._heartbeat.add(session, self._clock())
-        self._set_timer()
-        if wants_websocket:
-            return await Websocket(self._most_bytes).serve(request, session)
-        return polling.respond(frames.payload(await session.poll(self._most_bytes)))
 
     # -- what sessions tell -------------------------------------------------------------------------------------
 
@@ -191,14 +207,15 @@ class Engine:
         return self.message_too_big(session, data)
 
     def on_pong(self, session: Session) -> None:
-        self._heartbeat.pong(session, self._clock())
+        self._heartbeat.pong(session.id, self._clock())
+        self._set_timer()
 
     def on_overflow(self, session: Session) -> None:
         log.info("too slow to read", transport=session.id)
         self._start(session.end(self.reason.TRANSPORT_ERROR, protocol.TOO_SLOW))
 
     async def on_closed(self, session: Session, reason: str) -> None:
-        self._heartbeat.remove(session)
+        self._heartbeat.remove(session.id)
         try:
             await self._handlers["disconnect"](session.id, reason)
         except Exception:
@@ -211,17 +228,24 @@ class Engine:
     def beat(self) -> None:
         """Pings and gives up what is due; one timer serves all sessions."""
         self._timer = None
-        for beat, session in self._heartbeat.due(self._clock()):
+        for beat, transport_id in self._heartbeat.due(self._clock()):
+            session = self.sessions[transport_id]
             if beat is Beat.PING:
                 session.send(frames.PING)
+            elif session.handling:  # its pong may have come, and wait behind what is handled
+                self._heartbeat.add(transport_id, self._clock())
             else:
                 self._start(session.end(self.reason.PING_TIMEOUT, protocol.HEARTBEAT_LOST))
         self._set_timer()
 
     def _set_timer(self) -> None:
-        if self._timer is None and (due := self._heartbeat.next_due()) is not None:
-            delay = max(0.0, due - self._clock())
-            self._timer = asyncio.get_running_loop().call_later(delay, self.beat)
+        due = self._heartbeat.next_due()
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self._clock()), self.beat)
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)

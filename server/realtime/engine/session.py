@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from server.realtime.engine import frames, protocol
 from server.realtime.engine.frames import Packet
 from server.realtime.engine.outbox import Cork, Outbox
 from server.realtime.engine.protocol import Malformed, TooBig
+
+UPGRADE_PACE_SECONDS = 0.1  # as Node
 
 
 class Peer(Protocol):
@@ -38,9 +41,12 @@ class Session:
         self.id = id
         self.environ = environ
         self.closed = False
-        self.upgrading = False
+        self._says_close = False
+        self.probed = False  # a websocket wants to take over
+        self.upgrading = False  # and was answered: what is polled from here on is kept for it
         self.polling = False  # a GET waits
         self.posting = False  # a POST is read
+        self.handling = False  # a message: what comes behind it, a pong for one, is not read meanwhile
         self.user_session: dict[str, Any] = {}  # python-socketio keeps its `session()` here
         self._owner = owner
         self._peer: Peer | None = None
@@ -69,11 +75,11 @@ class Session:
         if self._owner.too_big(self, packet):
             raise TooBig
         if isinstance(packet, bytes):
-            await self._owner.on_message(self, packet)
+            await self._message(packet)
             return
         kind = packet[:1]
         if kind == protocol.MESSAGE:
-            await self._owner.on_message(self, packet[1:])
+            await self._message(packet[1:])
         elif kind == protocol.PONG:
             self._owner.on_pong(self)
         elif kind == protocol.CLOSE:
@@ -81,19 +87,31 @@ class Session:
         else:
             raise Malformed("packet type")
 
-    async def poll(self, most_bytes: int) -> list[Packet]:
-        """What waits to be sent; waits for something if there is nothing. The last poll of a session gets CLOSE."""
+    async def _message(self, data: str | bytes) -> None:
+        self.handling = True
+        try:
+            await self._owner.on_message(self, data)
+        finally:
+            self.handling = False
+
+    async def poll(self, most_bytes: int, is_there: Callable[[], bool] = lambda: True) -> list[Packet]:
+        """What waits to be sent; waits for something if there is nothing. The last poll of a session gets CLOSE.
+
+        Raises ConnectionResetError, and takes nothing, when `is_there` says that nobody would receive it.
+        """
         self.polling = True
         try:
-            if not len(self.outbox) and not self.closed and not self.upgrading:
-                await self.outbox.wait()
+            if self.upgrading:  # what there is to send is kept for the websocket, and its client polls on
+                await self.outbox.wait(UPGRADE_PACE_SECONDS)
+            elif not len(self.outbox) and not self.closed:
+                await self.outbox.wait(None)
         finally:
             self.polling = False
-        if len(self.outbox):
+        if not is_there():
+            raise ConnectionResetError
+        if len(self.outbox) and not self.upgrading:
             return self.outbox.take(most_bytes)
-        return [frames.CLOSE] if self.closed and self._says_close else [frames.NOOP]
-
-    _says_close = False
+        return [frames.CLOSE] if self._says_close else [frames.NOOP]
 
     async def end(self, reason: str, code: int = protocol.NORMAL) -> None:
         """Once; whoever comes second finds it ended. What was sent before goes out before."""
@@ -109,5 +127,6 @@ class Session:
         try:
             await self._owner.on_closed(self, reason)
         finally:
+            self.environ = {}
             if peer is not None:
                 await peer.close(code)

@@ -74,7 +74,7 @@ async def test_a_poll_takes_what_fits_and_at_least_one() -> None:
 
 async def test_a_waiting_poll_is_woken() -> None:
     box, _ = outbox(Cork())
-    waiting = asyncio.create_task(box.wait())
+    waiting = asyncio.create_task(box.wait(None))
     await asyncio.sleep(0)
     box.put(frames.message("x"))
     await waiting

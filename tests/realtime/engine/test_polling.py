@@ -118,6 +118,81 @@ async def test_a_poll_that_was_given_up_ends_the_session(poller: Poller) -> None
     assert (await poller.get())[0] == 400
 
 
+async def test_a_poll_whose_client_is_gone_takes_nothing_and_ends_the_session() -> None:
+    async with serving() as (server, namespace), aiohttp.ClientSession() as http:
+        poller = Poller(http, server.url + POLLING)
+        await poller.open()
+        await poller.post(CONNECT)
+        await poller.get()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(poller.get(), 0.05)
+        await asyncio.sleep(0.05)  # until the server sees the connection go
+        await namespace.emit("lost", {}, room="everyone")
+        await namespace.gone_event.wait()
+        assert namespace.gone_reasons == ["transport close"]
+        assert server.realtime.eio.sessions == {}
+
+
+async def test_a_silent_websocket_does_not_make_polling_spin(server: Running, poller: Poller) -> None:
+    sid = await poller.open()
+    async with poller.http.ws_connect(f"{server.url}{WEBSOCKET}&sid={sid}") as socket:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(poller.get(), 0.1)
+        await socket.close()
+
+
+async def test_while_upgrading_polls_come_back_at_a_pace_and_empty(server: Running, poller: Poller) -> None:
+    sid = await poller.open()
+    await poller.post(CONNECT)
+    await poller.get()
+    async with poller.http.ws_connect(f"{server.url}{WEBSOCKET}&sid={sid}") as socket:
+        await socket.send_str("2probe")
+        await socket.receive_str()
+        await poller.post('42/echo,7["echo",{"text":"x"}]')
+        assert [await poller.get() for _ in range(2)] == [(200, "6")] * 2
+        await socket.send_str("5")
+        assert "43/echo,7" in await socket.receive_str()
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ("bé", {}),
+        ("4" + "x" * 70_000, {}),
+        ("garbage", {"Content-Encoding": "gzip"}),
+    ],
+)
+async def test_an_unreadable_post_ends_the_session(
+    server: Running, poller: Poller, body: str, headers: dict[str, str]
+) -> None:
+    await poller.open()
+    async with poller.http.post(poller.url, data=body.encode(), headers=headers) as response:
+        assert response.status in (400, 413)
+    assert server.realtime.eio.sessions == {}
+
+
+async def test_a_post_cut_short_ends_the_session(server: Running, poller: Poller) -> None:
+    await poller.open()
+    _, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    path = poller.url.removeprefix(server.url)
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n4ab".encode())
+    await writer.drain()
+    await asyncio.sleep(0.05)  # until it is being read
+    writer.transport.abort()
+    assert (await poller.get())[0] == 200  # its last poll is told
+    assert (await poller.get())[0] == 400
+
+
+async def test_packets_behind_a_goodbye_are_not_handled() -> None:
+    async with serving() as (server, namespace), aiohttp.ClientSession() as http:
+        poller = Poller(http, server.url + POLLING)
+        await poller.open()
+        await poller.post(CONNECT)
+        await poller.post('42/echo,["note",{"number":1}]\x1e1\x1e42/echo,["note",{"number":2}]')
+        await namespace.gone_event.wait()
+        assert namespace.order == [1]
+
+
 async def test_a_goodbye_ends_the_waiting_poll(server: Running, poller: Poller) -> None:
     await poller.open()
     waiting = asyncio.create_task(poller.get())
