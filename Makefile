@@ -3,22 +3,22 @@
 SHELL := /bin/bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+override PYTHON := $(shell command -v "$(PYTHON)")
 BIN := .venv/bin
-PORT ?= 8000
 T ?= tests
 
-.PHONY: help run test e2e bench check format lock migration clean
+.PHONY: help run test e2e check format lock migration clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-run: .venv/run ## Serve on http://localhost:8000 (PORT=... overrides; PLC=demo adds a Modbus machine)
-	@PORT=$(PORT) PLC=$(PLC) $(BIN)/python config/dev/run.py
+run: .venv/run ## Serve on http://localhost:8000 (PORT=... elsewhere; PLC=demo: four machines over Modbus)
+	@$(BIN)/python config/dev/run.py
 
-test: .venv/dev tests/clients/node_modules ## Set up what the tests need and run them (T=path for some)
+test: .venv/dev .venv/system tests/clients/node_modules ## Set up what the tests need and run them (T=path for some)
 	$(BIN)/python -m pytest -m "not e2e" $(T)
 
-e2e: .venv/dev tests/clients/node_modules ## The slow tests: whole processes, real time
+e2e: .venv/dev .venv/system tests/clients/node_modules ## The slow tests: whole processes, real time
 	$(BIN)/python -m pytest -m e2e tests
 
 check: .venv/dev ## Format, lint, types, import rules, the mirror of modules and tests, the lock
@@ -49,25 +49,30 @@ lock-check: # the lock still answers setup.cfg
 	done
 
 migration: .venv/dev ## Write a migration for what the models changed (m="what")
-	$(BIN)/python -m server migrate
-	$(BIN)/python -c "from alembic import command; from server.migrations import configuration; from server.settings import load; command.revision(configuration(load().database_url), '$(m)', autogenerate=True)"
+	@MIGRATION="$(m)" $(BIN)/python config/dev/migration.py
 
 clean: ## Remove what the other targets made, the development database too
-	rm -rf .venv var build dist *.egg-info tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv var build dist *.egg-info tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.venv/bin/python:
+.venv/bin/pip:
+	@test -x "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	"$(PYTHON)" -m venv .venv
 
-.venv/run: requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+.venv/run: requirements.txt | .venv/bin/pip
+	@echo "Installing (once, some 20 seconds)"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
 	@touch $@
 
-.venv/dev: requirements-dev.txt config/dev/system-packages.sh | .venv/bin/python
-	bash config/dev/system-packages.sh
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+.venv/dev: requirements-dev.txt | .venv/bin/pip
+	@echo "Installing (once, some 30 seconds)"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
 	@touch $@ .venv/run
 
-tests/clients/node_modules: tests/clients/package-lock.json | .venv/dev
-	cd tests/clients && npm ci --silent
+.venv/system: config/dev/system-packages.sh | .venv/bin/pip
+	@bash config/dev/system-packages.sh
+	@touch $@
+
+tests/clients/node_modules: tests/clients/package-lock.json | .venv/system
+	cd tests/clients && npm ci --no-fund --no-audit --loglevel=error
 	@touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -12,10 +13,13 @@ import click
 import orjson
 import structlog
 from aiohttp import web
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
 
+from server import migrations
 from server.app import build_app, development_mint
+from server.auth.tokens import MAX_CLAIM_CHARS
 from server.errors import ConfigError
-from server.migrations import upgrade
 from server.observability import logs
 from server.settings import Settings, SettingsError, load
 
@@ -33,13 +37,14 @@ def serve() -> None:
     settings = _settings()
     logs.configure(level=settings.log_level, readable=settings.debug)
     try:
-        app = build_app(settings)
+        app = build_app(settings, checks={"schema": migrations.check})
+    except (ConfigError, ImportError, OSError) as error:
+        sys.exit(f"atrium: {error}")
+    try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(app, settings))
-    except ConfigError as error:
-        sys.exit(f"atrium: {error}")
     except OSError as error:
-        sys.exit(f"atrium: cannot serve on port {settings.port}: {error.strerror or error}")
+        sys.exit(f"atrium: cannot serve on {settings.host}:{settings.port}: {error.strerror or error}")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -70,16 +75,31 @@ async def _serve(app: web.Application, settings: Settings) -> None:
 
 
 @cli.command()
-@click.argument("revision", default="head")
-def migrate(revision: str) -> None:
-    """Bring the database to REVISION (default: the newest)."""
+@click.option("--down", metavar="REVISION", help="Go back to this revision instead (base: to nothing).")
+def migrate(down: str | None) -> None:
+    """Bring the database to the newest schema."""
     settings = _settings()
     logs.configure(level=settings.log_level, readable=settings.debug)
-    upgrade(settings.database_url, revision)
+    try:
+        if down is None:
+            migrations.upgrade(settings.database_url)
+        else:
+            migrations.downgrade(settings.database_url, down)
+    except (SQLAlchemyError, CommandError, ImportError, OSError) as error:
+        sys.exit(f"atrium: cannot migrate: {str(error).splitlines()[0]}")
+    if os.environ.get("HONCHO_PROCESS_NAME"):
+        # `honcho start` runs the Procfile's release beside its web, and ends all when one ends.
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+def _usable(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not 0 < len(value) <= MAX_CLAIM_CHARS or not value.isprintable():
+        raise click.BadParameter(f"1 to {MAX_CLAIM_CHARS} printable characters")
+    return value
 
 
 @cli.command()
-@click.option("--sub", required=True, help="The user's id.")
+@click.option("--sub", required=True, callback=_usable, help="The user's id.")
 @click.option("--role", "roles", multiple=True, help="A role; may be given more than once.")
 @click.option("--tenant", help="The user's tenant.")
 @click.option("--expires", default=3600, show_default=True, help="Lifetime in seconds.")
@@ -102,8 +122,8 @@ def config() -> None:
 def _settings() -> Settings:
     try:
         return load()
-    except SettingsError as error:
-        click.echo(str(error), err=True)
+    except (SettingsError, OSError) as error:
+        click.echo(f"atrium: DATA_DIR: {error}" if isinstance(error, OSError) else str(error), err=True)
         sys.exit(2)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from aiohttp import web
 
@@ -25,7 +26,10 @@ SOCKETIO_PATH = "socket.io"
 REALTIME = web.AppKey("realtime", RealtimeServer)
 
 
-def build_app(settings: Settings) -> web.Application:
+def build_app(
+    settings: Settings, *, checks: Mapping[str, Callable[[Database], Awaitable[None]]] | None = None
+) -> web.Application:
+    """`checks` are asked for `/readyz` beside the one that the database answers."""
     app = web.Application(
         middlewares=[
             middleware.errors,
@@ -45,7 +49,8 @@ def build_app(settings: Settings) -> web.Application:
     realtime.attach(app, socketio_path=SOCKETIO_PATH)
     app[REALTIME] = realtime
 
-    app.add_routes(health.routes({"database": database.check}))
+    more = {name: functools.partial(check, database) for name, check in (checks or {}).items()}
+    app.add_routes(health.routes({"database": database.check, **more}))
     if settings.debug and settings.jwt_secret_key is not None:
         app.add_routes(dev.routes(development_mint(settings)))
 

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 from dotenv import dotenv_values
 from marshmallow import ValidationError, fields, validate
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from server.realtime.limits import Rate
 
@@ -252,6 +254,12 @@ def _database_url(values: Mapping[str, Any]) -> tuple[str, str | None]:
     }
     if not separator or kind not in driver:
         return "", "Neither a postgresql:// nor a sqlite:// URL."
+    try:
+        parsed = make_url(f"{driver[kind]}://{rest}")
+    except (ArgumentError, ValueError):
+        return "", "Not a database URL."
+    if kind != "sqlite" and not (parsed.host and parsed.database):
+        return "", "It names no host or no database."
     return f"{driver[kind]}://{rest}", None
 
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import shutil
+import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,11 @@ from tests.support.postgres import postgres
 
 Serve = Callable[..., Awaitable[running.Running]]
 Connect = Callable[..., Awaitable[Client]]
+
+
+def pytest_configure() -> None:
+    """A run that is ended by SIGTERM takes its PostgreSQL with it."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -78,7 +78,7 @@ async def test_a_taken_port_is_one_line_and_not_a_traceback(tmp_path: Path) -> N
         await answers(f"http://127.0.0.1:{port}/healthz")
         code, output = await run("serve", cwd=tmp_path, **environ)
         assert code == 1
-        assert f"port {port}" in output
+        assert f"cannot serve on 127.0.0.1:{port}" in output
         assert "Traceback" not in output
         first.signal(signal.SIGTERM)
         assert await first.finish() == 0
@@ -103,3 +103,40 @@ async def test_in_production_no_token_is_minted_over_http(tmp_path: Path) -> Non
         server.signal(signal.SIGTERM)
         assert await server.finish() == 0
         assert '"event": "serving"' in server.output
+
+
+async def test_faults_of_the_surroundings_are_one_line_each(tmp_path: Path) -> None:
+    secret = {"JWT_SECRET_KEY": SECRET}
+    (tmp_path / "file").touch()
+    for command, environ, code, says in (
+        ("migrate", {**secret, "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"}, 1, "cannot migrate"),
+        ("migrate", {**secret, "DATABASE_URL": f"sqlite:///{tmp_path}"}, 1, "cannot migrate"),
+        ("serve", {**secret, "CONFIG_DIR": str(tmp_path / "none")}, 1, "agents.toml"),
+        ("serve", {"DEBUG": "true", "DATA_DIR": str(tmp_path / "file")}, 2, "DATA_DIR"),
+    ):
+        exit_code, output = await run(command, cwd=tmp_path, **environ)
+        assert exit_code == code, output
+        assert says in output
+        assert "Traceback" not in output
+
+
+async def test_a_database_that_was_never_migrated_is_not_ready_until_it_is(tmp_path: Path) -> None:
+    port = free_port()
+    environ = {
+        "DEBUG": "true",
+        "PORT": str(port),
+        "DATA_DIR": str(tmp_path),
+        "CONFIG_DIR": str(ROOT / "config"),
+    }
+    async with atrium("serve", cwd=tmp_path, **environ) as server, aiohttp.ClientSession() as http:
+        await answers(f"http://127.0.0.1:{port}/healthz")
+        async with http.get(f"http://127.0.0.1:{port}/readyz") as response:
+            assert (response.status, (await response.json())["checks"]["schema"]) == (503, "failed")
+        assert (await run("migrate", cwd=tmp_path, **environ))[0] == 0
+        async with http.get(f"http://127.0.0.1:{port}/readyz") as response:
+            assert (response.status, (await response.json())["checks"]["schema"]) == (200, "ok")
+        assert (await run("migrate", "--down", "base", cwd=tmp_path, **environ))[0] == 0
+        async with http.get(f"http://127.0.0.1:{port}/readyz") as response:
+            assert response.status == 503
+        server.signal(signal.SIGTERM)
+        assert await server.finish() == 0

@@ -7,6 +7,7 @@ import getpass
 import json
 import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import click
 from socketio.exceptions import ConnectionError as NotConnected
 
-from clients.python.connection import Connection, Refused, connect, connection, development_token
+from clients.python.connection import Connection, Lost, Refused, connect, connection, development_token
 
 #: What `ask` offers the server: the little data set of a client that has no other.
 COSTS = [
@@ -70,7 +71,7 @@ def monitor(target: tuple[str, str | None], count: int | None) -> None:
 
         opened.on("equipment_status", status)
         await start(opened, target)
-        await done.wait()
+        await opened.until(done.wait())
 
     run(target, "/monitor", session)
 
@@ -99,7 +100,7 @@ def watch(target: tuple[str, str | None], channel: str, count: int | None) -> No
         await start(opened, target)
         ack = await opened.call("subscribe", {"channel": channel})
         click.echo(f"subscribed to {channel} at seq {ack['seq']}")
-        await done.wait()
+        await opened.until(done.wait())
 
     run(target, "/trading", session)
 
@@ -115,7 +116,8 @@ def chat(target: tuple[str, str | None], session_id: str, say: tuple[str, ...]) 
         answered = asyncio.Event()
 
         async def message(payload: Mapping[str, Any]) -> None:
-            click.echo(f"{payload['seq']:>4}  {payload['sender_id']}: {payload['content']}")
+            who = "agent" if payload["sender_type"] == "agent" else payload["sender_id"]
+            click.echo(f"{payload['seq']:>4}  {who}: {payload['content']}")
 
         async def chunk(payload: Mapping[str, Any]) -> None:
             click.echo(payload["content"], nl=False)
@@ -145,10 +147,14 @@ def chat(target: tuple[str, str | None], session_id: str, say: tuple[str, ...]) 
         for line in say:
             answered.clear()
             await opened.call("message", {"session_id": session_id, "content": line})
-            await answered.wait()
-        while not say and (line := await asyncio.to_thread(sys.stdin.readline)):
+            await opened.until(answered.wait())
+        lines = typed()
+        while not say and (line := await opened.until(lines.get())):
             if line.strip():
+                answered.clear()
                 await opened.call("message", {"session_id": session_id, "content": line.strip()})
+                if not sys.stdin.isatty():
+                    await opened.until(answered.wait())
 
     run(target, "/chat", session)
 
@@ -173,7 +179,7 @@ def ask(target: tuple[str, str | None], question: str) -> None:
         async def clarify(request: Mapping[str, Any]) -> None:
             options = request.get("options") or []
             click.echo(f"  {request['question']} {options}")
-            line = await asyncio.to_thread(sys.stdin.readline)
+            line = await typed().get()
             await opened.emit("human_response", {"requestId": request["requestId"], "answer": line.strip() or "?"})
 
         async def response(answer: Mapping[str, Any]) -> None:
@@ -194,9 +200,27 @@ def ask(target: tuple[str, str | None], question: str) -> None:
             opened.on(event, handler)
         await start(opened, target)
         await opened.call("query", {"text": question})
-        await done.wait()
+        await opened.until(done.wait())
 
     run(target, "/copilot", session)
+
+
+def typed() -> asyncio.Queue[str]:
+    """The lines of standard input, an empty one at its end. A thread of its own that nobody waits for: one in the
+    loop's pool would hold up Ctrl-C until the next line."""
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            while True:
+                line = sys.stdin.readline()
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+                if not line:
+                    return
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
 
 
 async def start(opened: Connection, target: tuple[str, str | None]) -> None:
@@ -213,10 +237,13 @@ def run(target: tuple[str, str | None], namespace: str, session: Session) -> Non
         async with connection(namespace) as opened:
             await session(opened)
 
+    if not target[0].startswith(("http://", "https://")):
+        sys.exit(f"--url {target[0]}: not an http:// or https:// address")
     try:
-        with suppress(KeyboardInterrupt):
-            asyncio.run(whole())
-    except Refused as error:
+        asyncio.run(whole())
+    except (KeyboardInterrupt, asyncio.CancelledError, BrokenPipeError):
+        os._exit(130)  # quietly: python-socketio's own tasks would tell of their interruption
+    except (Refused, Lost) as error:
         sys.exit(str(error))
     except NotConnected as error:
         sys.exit(f"no connection to {target[0]}: {error}")

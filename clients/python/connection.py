@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,15 +19,30 @@ class Refused(Exception):
     def __init__(self, fault: Mapping[str, Any]) -> None:
         self.code = str(fault.get("code", "REFUSED"))
         self.fault = dict(fault)
-        super().__init__(f"{self.code}: {fault.get('message', 'refused')}")
+        details = f" {dict(fault['details'])}" if fault.get("details") else ""
+        super().__init__(f"{self.code}: {fault.get('message', 'refused')}{details}")
+
+
+class Lost(Exception):
+    """The connection ended, by the server or the network."""
 
 
 class Connection:
-    """`socket` is the stock client, for handlers; `call` speaks Atrium's acks."""
+    """`socket` is the stock client, for handlers; `call` speaks Atrium's acks; `lost` is done when it ended."""
 
     def __init__(self, socket: socketio.AsyncClient, namespace: str) -> None:
         self.socket = socket
         self.namespace = namespace
+        self.lost = asyncio.Event()
+        self.why = "connection lost"
+        self.on("disconnect", self._disconnected)
+        self.on("disconnecting_reason", self._told_why)
+
+    async def _told_why(self, reason: Mapping[str, Any]) -> None:
+        self.why = f"{reason['code']}: {reason['message']}"
+
+    async def _disconnected(self, _reason: str) -> None:
+        self.lost.set()
 
     def on(self, event: str, handler: Any) -> None:
         self.socket.on(event, handler, namespace=self.namespace)
@@ -41,15 +57,23 @@ class Connection:
     async def emit(self, event: str, payload: Mapping[str, object]) -> None:
         await self.socket.emit(event, dict(payload), namespace=self.namespace)
 
-    async def wait(self) -> None:
-        """Until the connection ends for good."""
-        await self.socket.wait()
+    async def until(self, done: Awaitable[Any]) -> Any:
+        """Awaits `done`. Raises Lost when the connection ends before."""
+        waiting = [asyncio.ensure_future(done), asyncio.ensure_future(self.lost.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting[0].done():
+                raise Lost(self.why)
+            return waiting[0].result()
+        finally:
+            for each in waiting:
+                each.cancel()
 
 
 @asynccontextmanager
 async def connection(namespace: str) -> AsyncIterator[Connection]:
     """Not yet connected, so that handlers are in place before the first event: `await connect(...)` it."""
-    socket = socketio.AsyncClient()
+    socket = socketio.AsyncClient(reconnection=False)
     try:
         yield Connection(socket, namespace)
     finally:

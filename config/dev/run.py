@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -26,13 +27,28 @@ def main() -> None:
 
     try:
         settings = load()
+        token = development_mint(settings)("alice", ["admin"], None, DAY)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
+    except (ValueError, OSError) as error:
+        sys.exit(f"atrium: {error}")
+    if not is_free(settings.host, settings.port):
+        sys.exit(f"atrium: something else serves on port {settings.port}: PORT=9000 make run")
     cli(["migrate"], standalone_mode=False)
-    print(manual(settings.port, development_mint(settings)("alice", ["admin"], None, DAY)), flush=True)
     with device(wanted=settings.plc == "demo"):
+        print(manual(settings.port, token), flush=True)
         cli(["serve"])
+
+
+def is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager
@@ -41,10 +57,12 @@ def device(*, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    process = subprocess.Popen([sys.executable, PLC])
-    print(f"  A Modbus device runs as process {process.pid}: kill it, and its machines turn gray.")
-    print(f"  Plug it in again with: .venv/bin/python {PLC.relative_to(ROOT)}\n", flush=True)
+    process = subprocess.Popen([sys.executable, PLC], stdout=subprocess.PIPE, text=True)
     try:
+        if process.stdout is None or not process.stdout.readline():
+            sys.exit("atrium: the Modbus device did not start")
+        print(f"\nA Modbus device runs as process {process.pid}: kill it, and its machines are disconnected.")
+        print(f"Plug it in again with: .venv/bin/python {PLC.relative_to(ROOT)}", flush=True)
         yield
     finally:
         process.terminate()
@@ -66,7 +84,7 @@ def manual(port: int, token: str) -> str:
           .venv/bin/python -m clients.python chat support-1        # ask: 대출 금리가 얼마인가요?
           .venv/bin/python -m clients.python ask "top 3 services by cost"
 
-        JavaScript (npm install socket.io-client):
+        JavaScript (npm install socket.io-client; in a file that ends in .mjs):
 
           import {{ io }} from "socket.io-client";
           const socket = io("{url}/trading", {{ auth: {{ token: process.env.ATRIUM_TOKEN }} }});

@@ -31,6 +31,7 @@ from server.realtime.fanout import Fanout, encode
 from server.realtime.limits import RateLimits
 from server.realtime.namespace import Namespace
 from server.realtime.packets import MalformedPacket, Packet, UnusablePacket
+from server.realtime.rooms import EVERYONE
 from server.realtime.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -148,9 +149,12 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self._expiry.forget(connection)
 
     async def stop(self) -> None:
-        """Tells every client that the server goes away, closes their transports and ends all tasks."""
+        """Tells every client that the server goes away, closes their transports and ends all tasks.
+
+        Namespaces are not disconnected: a stock client takes that for good, and this for a reason to come back.
+        """
         for namespace in self._served.values():
-            await asyncio.gather(*(self.close(each, GoingAway()) for each in namespace.connections))
+            await self.deliver(namespace.path, "disconnecting_reason", GoingAway().to_reason(), room=EVERYONE)
         await self.eio.shutdown()
         for namespace in self._served.values():
             await namespace.stop()

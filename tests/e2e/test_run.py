@@ -85,7 +85,7 @@ async def test_the_procfile_under_honcho(tmp_path: Path) -> None:
     honcho = (sys.executable, "-m", "honcho")
     async with running(*honcho, "run", "--", "python", "-m", "server", "migrate", **environ) as release:
         assert await release.finish() == 0, release.output
-    async with running(*honcho, "start", "-p", str(port), "web", **environ) as web:
+    async with running(*honcho, "start", **environ, PORT=str(port)) as web:  # the release runs beside
         await answers(f"http://127.0.0.1:{port}/readyz")
         web.signal(signal.SIGTERM)
         await web.finish()

@@ -200,9 +200,9 @@ async def test_a_new_migration_is_written_ready_to_run(url: str, tmp_path: Path)
     config = configuration(url)
     config.set_main_option("path_separator", "os")
     config.set_main_option("version_locations", str(tmp_path))
-    await asyncio.to_thread(command.revision, config, "all of it", autogenerate=True)
-    written = (tmp_path / "all_of_it.py").read_text()
-    compile(written, "all_of_it.py", "exec")
+    await asyncio.to_thread(command.revision, config, "all of it", autogenerate=True, rev_id="0001")
+    written = (tmp_path / "0001_all_of_it.py").read_text()
+    compile(written, "0001_all_of_it.py", "exec")
     assert 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")' in written
     assert "import postgresql" in written
     assert "Moment" not in written

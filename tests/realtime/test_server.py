@@ -15,6 +15,7 @@ from server.realtime.server import CONNECT_TIMEOUT_SECONDS, Bounds, RealtimeServ
 from tests.conftest import Connect
 from tests.support.client import Client
 from tests.support.echo import EchoNamespace, serving
+from tests.support.ports import free_port
 from tests.support.raw import POLLING, raw_socket
 from tests.support.running import SECRET, token
 
@@ -315,6 +316,26 @@ async def test_a_stopping_server_says_so(connect: Connect) -> None:
             await client.expect("disconnect")
         async with asyncio.timeout(5):
             await stopping
+
+
+async def test_clients_of_a_stopping_server_come_back_by_themselves() -> None:
+    """Both kinds of stock client reconnect when the transport closes, and stay away when a namespace is ended."""
+    port = free_port()
+    client = socketio.AsyncClient(reconnection_delay=0.01, reconnection_delay_max=0.05)
+    greeted = asyncio.Event()
+
+    async def connected(greeting: object) -> None:
+        greeted.set()
+
+    client.on("connected", connected, namespace="/echo")
+    async with serving(port=port) as (server, _):
+        await client.connect(server.url, namespaces=["/echo"], auth={"token": token()}, transports=["websocket"])
+        await greeted.wait()
+    greeted.clear()
+    async with serving(port=port):
+        async with asyncio.timeout(10):
+            await greeted.wait()
+        await client.disconnect()
 
 
 async def test_tokens_and_messages_are_not_logged(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:

@@ -105,6 +105,7 @@ async def serving(
     exempt_loopback: bool = True,
     require_auth: bool = True,
     now: Any = None,
+    port: int = 0,
     **options: Any,
 ) -> AsyncIterator[tuple[Running, EchoNamespace]]:
     limits = RateLimits(rates or {})
@@ -134,7 +135,7 @@ async def serving(
     app.on_shutdown.append(stop)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
         yield Running(f"http://127.0.0.1:{runner.addresses[0][1]}", app, runner, server), namespace
     finally:

@@ -49,6 +49,7 @@ async def running(*command: str | Path, cwd: Path = ROOT, **environ: str) -> Asy
         *command,
         cwd=cwd,
         env={**clean_environment(), **environ},
+        stdin=asyncio.subprocess.PIPE,  # open and silent, as a terminal is
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 from contextlib import AbstractAsyncContextManager
 
@@ -7,6 +9,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.support.process import Process, running
+from tests.support.running import Running
 
 
 def cli(url: str, *arguments: str, token: str = "") -> AbstractAsyncContextManager[Process]:
@@ -52,3 +55,38 @@ async def test_nobody_there_is_one_line() -> None:
         assert await process.finish() == 1
         assert "no connection to http://127.0.0.1:9" in process.output
         assert "Traceback" not in process.output
+
+
+async def test_an_address_without_a_scheme_is_one_line() -> None:
+    async with cli("localhost:8000", "monitor") as process:
+        assert await process.finish() == 1
+        assert "not an http://" in process.output
+        assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize("arguments", [["monitor"], ["watch", "ticks:005930"], ["chat", "support-1"]])
+async def test_ctrl_c_ends_quietly(serve: Serve, arguments: list[str]) -> None:
+    server = await serve(MONITOR_PERIOD=0.1, TRADING_FEED_SPEED=20)
+    async with cli(server.url, *arguments) as process:
+        await connected(server)
+        process.signal(signal.SIGINT)
+        assert await process.finish() == 130
+        assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize("arguments", [["monitor"], ["watch", "ticks:005930"], ["chat", "support-1"]])
+async def test_a_server_that_goes_away_is_one_line(serve: Serve, arguments: list[str]) -> None:
+    server = await serve(MONITOR_PERIOD=0.1, TRADING_FEED_SPEED=20)
+    async with cli(server.url, *arguments) as process:
+        await connected(server)
+        await server.runner.cleanup()
+        assert await process.finish() == 1
+        assert "GOING_AWAY" in process.output
+        assert "Traceback" not in process.output
+
+
+async def connected(server: Running) -> None:
+    """The first client has come."""
+    while not len(server.realtime.manager):  # noqa: ASYNC110 - who comes tells nobody
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)
