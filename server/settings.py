@@ -202,8 +202,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if settings.file_storage_type == "s3" and not settings.s3_bucket_name:
         faults["S3_BUCKET_NAME"] = ["Required when FILE_STORAGE_TYPE is s3."]
     for origin in settings.cors_origins:
-        parts = urlsplit(origin)
-        if origin != "*" and (parts.scheme not in {"http", "https", "ws", "wss"} or not parts.netloc or parts.path):
+        if origin != "*" and not _is_url(origin, {"http", "https", "ws", "wss"}, path=False):
             faults["CORS_ORIGINS"] = [f"{origin!r} is not an origin such as https://app.example.com."]
     if faults:
         raise SettingsError(faults)
@@ -228,7 +227,7 @@ def _check_identity(settings: Settings, faults: dict[str, list[str]]) -> None:
         faults["JWT_SECRET_KEY"] = ["Set it, or JWT_JWKS_URL; only DEBUG=true runs without."]
     if secret is not None and len(secret.encode()) < MIN_SECRET_BYTES:
         faults["JWT_SECRET_KEY"] = [f"Shorter than {MIN_SECRET_BYTES} bytes."]
-    if jwks is not None and urlsplit(jwks).scheme not in {"http", "https"}:
+    if jwks is not None and not _is_url(jwks, {"http", "https"}, path=True):
         faults["JWT_JWKS_URL"] = ["Not an http(s) URL."]
     for algorithm in settings.jwt_algorithm:
         if algorithm in HMAC_ALGORITHMS:
@@ -240,6 +239,14 @@ def _check_identity(settings: Settings, faults: dict[str, list[str]]) -> None:
             continue
         if missing:
             faults.setdefault("JWT_ALGORITHM", [f"{algorithm} needs {missing}."])
+
+
+def _is_url(text: str, schemes: set[str], *, path: bool) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in schemes and bool(parts.hostname) and (path or not parts.path)
 
 
 def _database_url(values: Mapping[str, Any]) -> tuple[str, str | None]:

@@ -73,7 +73,7 @@ class Connection:
 @asynccontextmanager
 async def connection(namespace: str) -> AsyncIterator[Connection]:
     """Not yet connected, so that handlers are in place before the first event: `await connect(...)` it."""
-    socket = socketio.AsyncClient(reconnection=False)
+    socket = socketio.AsyncClient(reconnection=False, handle_sigint=False)
     try:
         yield Connection(socket, namespace)
     finally:

@@ -57,8 +57,8 @@ class TokenAuthority:
         """Raises TokenMissing, TokenExpired or TokenInvalid (SPEC §2)."""
         if not token:
             raise TokenMissing
-        if len(token) > MAX_TOKEN_CHARS:
-            raise TokenInvalid("The token is too long")
+        if len(token) > MAX_TOKEN_CHARS or not token.isascii():
+            raise TokenInvalid("The token is too long, or no token at all")
         try:
             header = jwt.get_unverified_header(token)
             source = self._sources.get(str(header.get("alg")))

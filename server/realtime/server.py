@@ -275,6 +275,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         elif namespace in self._served:
             if not self.admission.holds(eio_sid):  # an EVENT before CONNECT; Node closes too
                 await self.eio.close(eio_sid)
+        elif not self.manager.is_connected(self.manager.sid_from_eio_sid(eio_sid, namespace), namespace):
+            await self.eio.close(eio_sid)
         elif data[0] not in self.reserved_events:
             await super()._handle_event(eio_sid, namespace, id, data)
 

@@ -104,6 +104,7 @@ async def test_issuer_and_audience_are_checked_when_configured() -> None:
         jwt.encode({"sub": "alice", "exp": NOW + 60}, None, algorithm="none"),
         "x" * (MAX_TOKEN_CHARS + 1),
         "토큰",
+        "\udcff.a.b",
     ],
 )
 async def test_forged_and_broken_tokens(token: str) -> None:

@@ -156,10 +156,12 @@ async def test_frames_that_are_not_engineio_close_the_socket_and_free_its_rooms(
         assert len(server.realtime.manager) == 0
 
 
-async def test_an_event_before_connect_closes() -> None:
+@pytest.mark.parametrize("namespace", ["/echo", "/nowhere"])
+async def test_an_event_before_connect_closes(namespace: str, caplog: pytest.LogCaptureFixture) -> None:
     async with serving() as (server, _), raw_socket(server.url) as raw:
-        await raw.send('42/echo,["echo",{"text":"x"}]')
+        await raw.send(f'42{namespace},["echo",{{"text":"x"}}]')
         await raw.closed()
+    assert not [record for record in caplog.records if record.name == "socketio"]  # it would log a line for each
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from server.namespaces.chat.agents.roster import Agent
 from server.namespaces.chat.replies import Pace
 from server.namespaces.chat.service import ChatService, Options
 from server.namespaces.chat.typists import Later, on_loop
+from server.realtime import schema
 from server.realtime.connection import Connection
 from server.realtime.namespace import Namespace, event
 from server.storage.database import Database
@@ -37,6 +38,13 @@ class ChatNamespace(Namespace):
 
     async def stop(self) -> None:
         self.service.close()
+
+    @event("authenticate", schema.Authenticate)
+    async def authenticate(self, connection: Connection, token: str) -> Mapping[str, object]:
+        """A fresh token may have fewer roles: sessions that it does not open are left."""
+        result = await super().authenticate(connection, token)
+        await self.service.review(connection)
+        return result or {}
 
     @event("join", schemas.Join)
     async def join(self, connection: Connection, session_id: str, after_seq: int | None) -> Mapping[str, object]:

@@ -101,6 +101,15 @@ class ChatService:
         await self._floor.leave(connection, room)
         await self._gone(connection, session_id, room)
 
+    async def review(self, connection: Connection) -> None:
+        """Leaves the sessions that a connection's new identity may not use."""
+        for session_id in self._presence.sessions(connection):
+            try:
+                async with self._database.reading() as db:
+                    await _access(db, connection.identity, await models.find_session(db, session_id))
+            except Forbidden:
+                await self.leave(connection, session_id)
+
     async def left(self, connection: Connection) -> None:
         """It disconnected."""
         for session_id in self._presence.sessions(connection):

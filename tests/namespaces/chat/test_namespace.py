@@ -752,3 +752,18 @@ async def test_a_token_is_required_unless_told_otherwise(serve: Serve, connect: 
     visitor = await connect(server, "/chat")
     user_id = (await visitor.expect("connected"))["user_id"]
     assert (await join(visitor))["session"]["user_id"] == user_id
+
+
+async def test_a_token_with_fewer_roles_costs_the_sessions_it_does_not_open(serve: Serve, connect: Connect) -> None:
+    server = await serve(CHAT_DEFAULT_AGENT="")
+    owner = await connect(server, "/chat", "carol")
+    await owner.call("join", {"session_id": "private"})
+    operator = await connect(server, "/chat", "olga", roles=("operator",))
+    await operator.call("join", {"session_id": "private"})
+    await operator.call("join", {"session_id": "own"})
+    assert (await operator.call("authenticate", {"token": running.token("olga")}))["ok"]
+    assert (await owner.expect("system", lambda event: event["event"] == "user_left"))["user_id"] == "olga"
+    await owner.call("message", {"session_id": "private", "content": "among us"})
+    await operator.call("message", {"session_id": "own", "content": "to myself"})
+    await operator.settle()
+    assert [message["content"] for message in operator.payloads("message")] == ["to myself"]
