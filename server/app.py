@@ -32,8 +32,8 @@ def build_app(
     """`checks` are asked for `/readyz` beside the one that the database answers."""
     app = web.Application(
         middlewares=[
+            middleware.origins(settings.cors_origins, allow_loopback=settings.debug),
             middleware.errors,
-            middleware.origins(settings.cors_origins, allow_loopback=settings.debug, own_headers=f"/{SOCKETIO_PATH}/"),
         ]
     )
     database = Database(

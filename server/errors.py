@@ -24,7 +24,6 @@ AtriumError
     ├── TokenExpired        TOKEN_EXPIRED     4001
     ├── TokenInvalid        TOKEN_INVALID     4001
     ├── OriginRefused       ORIGIN_REFUSED    1008
-    ├── InvalidConnect      INVALID_MESSAGE   1008
     ├── TooManyConnects     RATE_LIMITED      1008
     ├── ServerFull          SERVER_FULL       1013
     ├── MessageTooBig       MESSAGE_TOO_BIG   1009
@@ -211,12 +210,6 @@ class TokenInvalid(ConnectionClosed):
 class OriginRefused(ConnectionClosed):
     code = "ORIGIN_REFUSED"
     default_message = "This origin may not connect"
-
-
-class InvalidConnect(ConnectionClosed):
-    code = "INVALID_MESSAGE"
-    http_status = 400
-    default_message = "The connect payload is not valid"
 
 
 class TooManyConnects(ConnectionClosed):

@@ -12,6 +12,7 @@ from server.errors import TokenExpired, TokenInvalid, TokenMissing
 from server.identity import TOKEN_LEEWAY_SECONDS, Identity
 
 MAX_TOKEN_CHARS = 8192
+MAX_MOMENT = 2**53  # seconds; NaN is not below it either
 MAX_CLAIM_CHARS = 100  # the width of user_id in the chat seed's tables
 
 
@@ -90,7 +91,7 @@ class TokenAuthority:
         now = self._now()
         expires_at, not_before = claims["exp"], claims.get("nbf", 0)
         for moment in (expires_at, not_before):
-            if isinstance(moment, bool) or not isinstance(moment, int | float):
+            if isinstance(moment, bool) or not isinstance(moment, int | float) or not abs(moment) < MAX_MOMENT:
                 raise TokenInvalid
         assert isinstance(expires_at, int | float)  # noqa: S101 - narrowed in the loop above
         assert isinstance(not_before, int | float)  # noqa: S101

@@ -48,9 +48,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return json_response({"error": internal.to_wire()}, internal.http_status)
 
 
-def origins(
-    allowed: Collection[str], *, allow_loopback: bool, own_headers: str
-) -> Callable[..., Awaitable[web.StreamResponse]]:
+def origins(allowed: Collection[str], *, allow_loopback: bool) -> Callable[..., Awaitable[web.StreamResponse]]:
     """Refuses browsers from elsewhere. `allowed` holds origins, or `*`; a page of this server's own is always allowed,
     and with `allow_loopback` one that a developer's own machine serves.
 
@@ -65,7 +63,8 @@ def origins(
         if origin is None:
             return await handler(request)
         if not (everyone or origin in allowed or _is_near(origin, request.host, allow_loopback=allow_loopback)):
-            raise OriginRefused
+            refusal = OriginRefused()
+            return json_response({"error": refusal.to_wire()}, refusal.http_status)
         if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
             response: web.StreamResponse = web.Response(status=204)
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "GET, POST, PUT, PATCH, DELETE"

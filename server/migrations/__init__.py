@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from pathlib import Path
 
 from alembic import command
@@ -32,9 +34,14 @@ def downgrade(database_url: str, revision: str) -> None:
     command.downgrade(configuration(database_url), revision)
 
 
+@functools.cache
+def _newest() -> str | None:
+    return ScriptDirectory.from_config(configuration("")).get_current_head()
+
+
 async def check(database: Database) -> None:
     """Raises NotMigrated, or what the database raises, unless it is at this code's newest schema."""
-    newest = ScriptDirectory.from_config(configuration("")).get_current_head()
+    newest = await asyncio.to_thread(_newest)
     async with database.reading() as session:
         found = await session.scalar(text("SELECT version_num FROM alembic_version"))
     if found != newest:

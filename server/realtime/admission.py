@@ -7,14 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from server.errors import (
-    ConnectionClosed,
-    InvalidConnect,
-    RateLimited,
-    ServerFull,
-    TokenMissing,
-    TooManyConnects,
-)
+from server.errors import ConnectionClosed, RateLimited, ServerFull, TokenInvalid, TokenMissing, TooManyConnects
 from server.identity import Identity, anonymous
 from server.realtime.limits import RateLimits
 
@@ -78,7 +71,7 @@ class Admission:
         """
         token = auth.get("token") if isinstance(auth, dict) else None
         if token is not None and not isinstance(token, str):
-            raise InvalidConnect("auth.token must be text")
+            raise TokenInvalid("auth.token must be text")
         if not token and header is not None:
             scheme, _, credentials = header.partition(" ")
             token = credentials.strip() if scheme.lower() == "bearer" else None

@@ -19,6 +19,7 @@ class Connection:
     namespace: str
     identity: Identity
     address: str
+    transport_id: str = ""
     rooms: set[str] = field(default_factory=set)
     connected_at: float = field(default_factory=time.time)
 

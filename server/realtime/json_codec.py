@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 MAX_DEPTH = 32
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
+# A text that does not end is taken to the end of the message: tried anew from each quote in it, it would cost minutes.
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 class PayloadRefused(ValueError):

@@ -151,10 +151,14 @@ class Namespace:
         """Raises LimitExceeded when the connection is in as many rooms as it may be. Entering twice is once."""
         if room in connection.rooms or connection.id not in self._connections:
             return
-        if len(connection.rooms) >= self.server.bounds.rooms_per_connection:
-            raise LimitExceeded("This connection is in too many rooms")
+        self.check_rooms(connection, room)
         connection.rooms.add(room)
         await self.server.enter_room(connection.id, room, namespace=self.path)
+
+    def check_rooms(self, connection: Connection, room: str) -> None:
+        """Raises LimitExceeded where `enter` would, for who must know before."""
+        if room not in connection.rooms and len(connection.rooms) >= self.server.bounds.rooms_per_connection:
+            raise LimitExceeded("This connection is in too many rooms")
 
     async def leave(self, connection: Connection, room: str) -> bool:
         """Whether it was in the room."""
@@ -236,7 +240,7 @@ class Namespace:
             required=self.require_auth,
         )
         admission.enter(transport_id)
-        connection = Connection(sid, self.path, identity, request.remote or "")
+        connection = Connection(sid, self.path, identity, request.remote or "", transport_id)
         self._connections[sid] = connection
         self._inboxes[sid] = Inbox(lambda drain: self.server.tasks.start(drain, f"{self.path}:events"))
         return connection
@@ -304,13 +308,28 @@ class Namespace:
             await asyncio.sleep(0)
 
     async def refuse(self, connection: Connection, message: str, reply: Reply | None) -> None:
-        """An event that was no use before it could be looked at."""
-        await self._answer(connection, reply, InvalidMessage(message))
+        """An event that was no use before it could be looked at; in its turn, and counted like any other."""
+
+        async def answer() -> None:
+            error: AtriumError = InvalidMessage(message)
+            try:
+                await self._count_event(connection)
+            except RateLimited as limited:
+                error = limited
+            await self._answer(connection, reply, error)
+
+        inbox = self._inboxes.get(connection.id)
+        if inbox is not None:
+            await inbox.put(answer)
+
+    async def _count_event(self, connection: Connection) -> None:
+        """By transport: who leaves the namespace and enters it again does not begin anew."""
+        await self.server.limits.hit(EVENT_RATE, self.path, connection.transport_id)
 
     async def refuse_ack(self, connection: Connection) -> None:
         """An ack that no open question waits for: late, second or made up."""
         with contextlib.suppress(RateLimited):
-            await self.server.limits.hit(EVENT_RATE, connection.id)
+            await self._count_event(connection)
             await self.send(connection, "error", UnknownRequest().to_wire())
 
     async def _handle(
@@ -340,7 +359,7 @@ class Namespace:
             handling.reset(token)
 
     async def _run(self, connection: Connection, name: str, arguments: Sequence[object]) -> Mapping[str, object]:
-        await self.server.limits.hit(EVENT_RATE, connection.id)
+        await self._count_event(connection)
         declared = self._events.get(name)
         if declared is None:
             raise UnknownEvent(f"{self.path} has no event {name[:100]!r}")

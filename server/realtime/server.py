@@ -19,17 +19,18 @@ import socketio
 import structlog
 from socketio import packet as wire
 
-from server.errors import ConnectionClosed, GoingAway, InternalError, MessageTooBig
+from server.errors import ConnectionClosed, GoingAway, InternalError, MessageTooBig, RateLimited
 from server.identity import TOKEN_LEEWAY_SECONDS
 from server.realtime import json_codec
 from server.realtime.admission import Admission
 from server.realtime.connection import Connection
+from server.realtime.engine.protocol import Refused
 from server.realtime.engine.server import Engine
 from server.realtime.engine.session import Session
 from server.realtime.expiry import Due, ExpirySchedule
 from server.realtime.fanout import Fanout, encode
 from server.realtime.limits import RateLimits
-from server.realtime.namespace import Namespace
+from server.realtime.namespace import EVENT_RATE, Namespace
 from server.realtime.packets import MalformedPacket, Packet, UnusablePacket
 from server.realtime.rooms import EVERYONE
 from server.realtime.tasks import Tasks
@@ -37,6 +38,7 @@ from server.realtime.tasks import Tasks
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 45  # as Node: an Engine.IO session that never sends a Socket.IO CONNECT
+MAX_REFUSED_PER_ADDRESS = 20  # are told why at their CONNECT; the others are refused at once, and take no session
 TICK_SECONDS = 0.5
 
 
@@ -51,6 +53,14 @@ class Bounds:
     max_connections: int = 1000
     outbox_messages: int = 1000
     outbox_bytes: int = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why the CONNECT of a transport will be refused: there a stock client can read it."""
+
+    reason: ConnectionClosed
+    address: str
 
 
 class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socketio is untyped
@@ -74,7 +84,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self.share_rate_limit = share_rate_limit
         self.tasks = Tasks()
         self._served: dict[str, Namespace] = {}
-        self._refusals: dict[str, ConnectionClosed] = {}  # transport id -> why its CONNECT will be refused
+        self._refusals: dict[str, _Refusal] = {}  # by transport id
         self._expiry = ExpirySchedule(TOKEN_LEEWAY_SECONDS)
         self._clock = clock
         self._arrivals: deque[tuple[float, str]] = deque()  # transports that have yet to CONNECT, oldest first
@@ -197,9 +207,12 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
 
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         await super()._handle_eio_connect(eio_sid, environ)
-        refusal = await self.admission.arrive(environ["aiohttp.request"].remote or "")
+        address = environ["aiohttp.request"].remote or ""
+        refusal = await self.admission.arrive(address)
         if refusal is not None:
-            self._refusals[eio_sid] = refusal
+            if sum(each.address == address for each in self._refusals.values()) >= MAX_REFUSED_PER_ADDRESS:
+                raise Refused(4, refusal.message, status=refusal.http_status)
+            self._refusals[eio_sid] = _Refusal(refusal, address)
         self._arrivals.append((self._clock() + CONNECT_TIMEOUT_SECONDS, eio_sid))
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
@@ -233,13 +246,18 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
                 refused = {"message": "Invalid namespace"}
                 await self._send(eio_sid, wire.CONNECT_ERROR, namespace, data=refused)
             return
+        try:
+            await self.limits.hit(EVENT_RATE, "CONNECT", eio_sid)
+        except RateLimited:
+            await self.eio.close(eio_sid)
+            return
         sid = await self.manager.pre_connect(eio_sid, namespace)
         if sid is None:
             await self.eio.close(eio_sid)
             return
         try:
             if (refusal := self._refusals.get(eio_sid)) is not None:
-                raise refusal  # noqa: TRY301 - one place turns refusals into packets
+                raise refusal.reason  # noqa: TRY301 - one place turns refusals into packets
             connection = await handler.admit(sid, eio_sid, self.environ[eio_sid], data)
         except Exception as error:
             await self.manager.disconnect(sid, namespace, ignore_queue=True)

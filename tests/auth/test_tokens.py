@@ -64,6 +64,8 @@ async def test_no_token(token: str | None) -> None:
         ({"exp": None}, TokenInvalid),
         ({"exp": "soon"}, TokenInvalid),
         ({"exp": True}, TokenInvalid),
+        ({"exp": 10**400}, TokenInvalid),
+        ({"exp": float("nan")}, TokenInvalid),
         ({"nbf": NOW + TOKEN_LEEWAY_SECONDS + 1}, TokenInvalid),
         ({"nbf": NOW + TOKEN_LEEWAY_SECONDS - 1}, None),
         ({"sub": ""}, TokenInvalid),

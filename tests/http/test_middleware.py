@@ -87,3 +87,13 @@ async def test_a_refused_browser_does_not_harm_others(serve: Serve, connect: Con
     async with aiohttp.ClientSession() as http, http.get(server.url + POLLING, headers={"Origin": STRANGER}):
         pass
     await client.settle()
+
+
+async def test_a_browser_may_read_what_went_wrong(serve: Serve) -> None:
+    server = await serve(CORS_ORIGINS=FRIEND)
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(server.url + "/nowhere", headers={"Origin": FRIEND}) as response,
+    ):
+        assert response.status == 404
+        assert response.headers["Access-Control-Allow-Origin"] == FRIEND

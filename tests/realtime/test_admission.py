@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.errors import InvalidConnect, ServerFull, TokenInvalid, TokenMissing
+from server.errors import ServerFull, TokenInvalid, TokenMissing
 from server.identity import Identity
 from server.realtime.admission import CONNECT_RATE, Admission
 from server.realtime.limits import Rate, RateLimits
@@ -54,7 +54,7 @@ async def test_without_a_token() -> None:
 
 @pytest.mark.parametrize("token", [5, ["x"], {"a": 1}, True])
 async def test_a_token_is_text(token: object) -> None:
-    with pytest.raises(InvalidConnect):
+    with pytest.raises(TokenInvalid):
         await admission().identify({"token": token}, None, None, required=True)
 
 

@@ -40,6 +40,13 @@ def test_brackets_in_text_do_not_nest() -> None:
     assert loads(json.dumps([[]] * 1000)) == [[]] * 1000
 
 
+def test_a_text_that_does_not_end_costs_no_more_than_one_that_does() -> None:
+    """A bound on the work, not on the time: quadratic, this would take minutes."""
+    for text in ('["x",[' + "[]," * 40 + '],"' + '\\"' * 500_000, "[" * 40 + '"\\' * 300_000):
+        with pytest.raises(ValueError):  # noqa: PT011 - either kind of refusal
+            loads(text)
+
+
 def test_lone_surrogates_and_nan_are_refused_and_pairs_are_not() -> None:
     for text in ('["\\ud83d"]', "[NaN]", "[-Infinity]"):
         with pytest.raises(PayloadRefused):

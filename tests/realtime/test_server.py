@@ -11,12 +11,12 @@ import structlog
 
 from server.realtime.connection import Connection
 from server.realtime.limits import Rate
-from server.realtime.server import CONNECT_TIMEOUT_SECONDS, Bounds, RealtimeServer
+from server.realtime.server import CONNECT_TIMEOUT_SECONDS, MAX_REFUSED_PER_ADDRESS, Bounds, RealtimeServer
 from tests.conftest import Connect
 from tests.support.client import Client
 from tests.support.echo import EchoNamespace, serving
 from tests.support.ports import free_port
-from tests.support.raw import POLLING, raw_socket
+from tests.support.raw import POLLING, WEBSOCKET, raw_socket
 from tests.support.running import SECRET, token
 
 
@@ -67,7 +67,7 @@ def test_every_seam_that_is_overridden_exists() -> None:
         ({"token": ""}, "TOKEN_MISSING", 1008),
         ({"token": "garbage"}, "TOKEN_INVALID", 4001),
         ({"token": token(lifetime=-60)}, "TOKEN_EXPIRED", 4001),
-        ({"token": 5}, "INVALID_MESSAGE", 1008),
+        ({"token": 5}, "TOKEN_INVALID", 4001),
     ],
 )
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
@@ -361,3 +361,43 @@ async def test_plain_socketio_handlers_work_beside_namespaces() -> None:
         await client.connect(server.url)
         assert await client.call("double", 21) == 42
         await client.close()
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_an_address_far_over_its_rate_takes_no_more_sessions(connect: Connect, transport: str) -> None:
+    async with (
+        serving(rates={"connects": Rate(1, 60)}, exempt_loopback=False) as (server, _),
+        aiohttp.ClientSession() as http,
+    ):
+        for _ in range(100):
+            if transport == "polling":
+                async with http.get(server.url + POLLING) as response:
+                    assert response.status in (200, 429)
+            else:
+                await http.ws_connect(server.url + WEBSOCKET)
+        assert len(server.realtime.eio.sessions) <= MAX_REFUSED_PER_ADDRESS + 1
+
+
+async def test_leaving_and_entering_a_namespace_again_does_not_renew_its_rate() -> None:
+    async with serving(rates={"events": Rate(3, 60)}) as (server, _), raw_socket(server.url) as raw:
+        for turn in range(2):
+            await raw.send(connect_packet())
+            await raw.expect("40/echo,")
+            for number in range(2):
+                await raw.send(f'42/echo,1{turn}{number}["echo",{{"text":"x"}}]')
+            last = await raw.expect(f"43/echo,1{turn}1")
+            await raw.send("41/echo,")
+        assert '"RATE_LIMITED"' in last
+
+
+async def test_unusable_payloads_are_counted_and_answered_in_their_turn() -> None:
+    async with serving(rates={"events": Rate(2, 60)}) as (server, _), raw_socket(server.url) as raw:
+        await raw.send(connect_packet())
+        await raw.expect("40/echo,")
+        await raw.send('42/echo,1["echo",{"text":"x"}]')
+        for number in (2, 3):
+            await raw.send(f'42/echo,{number}["any",{{"value":NaN}}]')
+        acks = [await raw.expect("43/echo,") for _ in range(3)]
+        assert [ack.partition("[")[0] for ack in acks] == ["43/echo,1", "43/echo,2", "43/echo,3"]
+        assert "INVALID_MESSAGE" in acks[1]
+        assert "RATE_LIMITED" in acks[2]

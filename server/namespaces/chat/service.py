@@ -34,6 +34,8 @@ NO_ACCESS = "You may not use this session"  # whether or not it exists
 class Floor(Delivery, Protocol):
     """What chat needs of its namespace beyond delivery: rooms, and work beside the handlers."""
 
+    def check_rooms(self, connection: Connection, room: str) -> None: ...
+
     async def enter(self, connection: Connection, room: str) -> None: ...
 
     async def leave(self, connection: Connection, room: str) -> bool: ...
@@ -78,6 +80,7 @@ class ChatService:
         """The messages after `after_seq`, oldest first, and whether more follow; without one, the newest, in the
         same order, and whether there are older ones. Nothing is missed between them and the events that follow.
         """
+        self._floor.check_rooms(connection, _room_of(connection, session_id))  # before a session is made for it
         session = await self._open(connection.identity, session_id)
         room = _room(session)
         async with self._transcript.still(session_id):

@@ -22,6 +22,7 @@ from server.timestamps import iso_utc
 
 MAX_LOG_BYTES = 1024 * 1024  # what one subscription's ack may carry
 MAX_TOTAL_BYTES = 64 * 1024 * 1024
+EVICTION_TRIES = 32  # a search through all channels, for each new one, would stop everybody else
 COPY_IDLE_SECONDS = 300  # a tenant's copy that nobody listened to for so long is not worth following
 
 
@@ -172,7 +173,7 @@ class ChannelLogs:
         return ChannelLog(tenant, channel, kind) if original is None or tenant is None else original.copy(tenant)
 
     def _evict(self) -> None:
-        for _ in range(len(self._logs)):
+        for _ in range(min(EVICTION_TRIES, len(self._logs))):
             log = next(iter(self._logs.values()))
             if not self._in_use(log):
                 self._forget(log)

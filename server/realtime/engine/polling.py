@@ -10,6 +10,7 @@ from server.realtime.engine import frames, protocol
 from server.realtime.engine.protocol import Malformed, TooBig
 from server.realtime.engine.session import Session
 
+PACKETS_A_TURN = 64  # of one payload, before others get theirs
 COMPRESS_FROM_BYTES = 1024
 HEADERS = {"Cache-Control": "no-store"}
 
@@ -34,8 +35,10 @@ async def bring(request: web.Request, session: Session, most_bytes: int) -> web.
         raise protocol.bad_request()
     session.posting = True
     try:
-        for packet in protocol.decode_payload(await _read(request, most_bytes)):
+        for number, packet in enumerate(protocol.decode_payload(await _read(request, most_bytes)), start=1):
             await session.receive(packet)
+            if number % PACKETS_A_TURN == 0:
+                await asyncio.sleep(0)
             if session.closed:
                 break
     except Malformed:

@@ -173,6 +173,12 @@ class Engine:
             if websocket is not None:
                 return await websocket.serve(session)
             return await polling.take(request, session, self._most_bytes)
+        except Refused:
+            await session.end(self.reason.TRANSPORT_ERROR)
+            if websocket is None:
+                raise
+            await websocket.close(protocol.TRY_LATER)
+            return websocket.socket
         except BaseException:
             await session.end(self.reason.TRANSPORT_ERROR)
             raise

@@ -767,3 +767,12 @@ async def test_a_token_with_fewer_roles_costs_the_sessions_it_does_not_open(serv
     await operator.call("message", {"session_id": "own", "content": "to myself"})
     await operator.settle()
     assert [message["content"] for message in operator.payloads("message")] == ["to myself"]
+
+
+async def test_a_join_beyond_the_rooms_makes_no_session(serve: Serve, connect: Connect) -> None:
+    server = await serve(WS_MAX_ROOMS=4)
+    alice, bob = await connect(server, "/chat", "alice"), await connect(server, "/chat", "bob")
+    acks = [await alice.call("join", {"session_id": f"s{number}"}) for number in range(5)]
+    assert [ack["ok"] for ack in acks] == [True, True, False, False, False]
+    assert {ack["error"]["code"] for ack in acks[2:]} == {"LIMIT_EXCEEDED"}
+    assert (await bob.call("join", {"session_id": "s4"}))["ok"]
