@@ -14,6 +14,7 @@ from server.namespaces.chat import namespace as chat
 from server.namespaces.copilot.namespace import CopilotNamespace
 from server.namespaces.monitor import namespace as monitor
 from server.namespaces.trading import namespace as trading
+from server.realtime import recovery
 from server.realtime.admission import Admission
 from server.realtime.limits import RateLimits
 from server.realtime.namespace import Namespace
@@ -55,17 +56,12 @@ def build_app(
         app.add_routes(dev.routes(development_mint(settings)))
 
     async def run(app: web.Application) -> AsyncIterator[None]:
-        await realtime.start()
         yield
         if jwks is not None:
             await jwks.close()
         await database.close()
 
-    async def stop(app: web.Application) -> None:
-        await realtime.stop()
-
     app.cleanup_ctx.append(run)
-    app.on_shutdown.append(stop)
     return app
 
 
@@ -141,6 +137,19 @@ def _authority(settings: Settings, jwks: JwksKeys | None) -> TokenAuthority:
     return TokenAuthority(sources, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
 
 
+def _recovery(settings: Settings) -> recovery.Bounds | None:
+    if not settings.recovery_seconds:
+        return None
+    unnoticed = settings.ws_max_missed_pongs * (settings.ws_ping_interval + settings.ws_pong_timeout)
+    return recovery.Bounds(
+        seconds=settings.recovery_seconds,
+        retention=settings.recovery_seconds + unnoticed,
+        messages=settings.recovery_messages,
+        bytes=settings.recovery_bytes,
+        sessions=max(100, settings.ws_max_connections),
+    )
+
+
 def _realtime(settings: Settings, authority: TokenAuthority, limits: RateLimits) -> RealtimeServer:
     admission = Admission(
         authority,
@@ -160,6 +169,7 @@ def _realtime(settings: Settings, authority: TokenAuthority, limits: RateLimits)
             outbox_messages=settings.ws_outbox_messages,
             outbox_bytes=settings.ws_outbox_bytes,
         ),
+        recovery=_recovery(settings),
         single_session=settings.single_session_per_user,
         share_rate_limit=settings.share_rate_limit,
         ping_interval=settings.ws_ping_interval,

@@ -148,6 +148,8 @@ class Settings:
     trading_feed_speed: float = _number(1.0, "TRADING_FEED_SPEED", least=0.01, most=100)
     trading_max_channels: int = _number(10_000, "TRADING_MAX_CHANNELS", least=100)
     recovery_seconds: int = _number(120, "RECOVERY_SECONDS")
+    recovery_messages: int = _number(100_000, "RECOVERY_MESSAGES")
+    recovery_bytes: int = _number(67_108_864, "RECOVERY_BYTES")
 
     @property
     def rates(self) -> dict[str, Rate]:

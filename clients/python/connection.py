@@ -10,7 +10,10 @@ from typing import Any
 import aiohttp
 import socketio
 
+from clients.python.recovery import RecoveringClient
+
 TIMEOUT_SECONDS = 15
+ATTEMPTS, LONGEST_DELAY_SECONDS = 10, 30
 
 
 class Refused(Exception):
@@ -28,21 +31,26 @@ class Lost(Exception):
 
 
 class Connection:
-    """`socket` is the stock client, for handlers; `call` speaks Atrium's acks; `lost` is done when it ended."""
+    """`socket` is the stock client, for handlers; `call` speaks Atrium's acks; `lost` is set once it ended for good."""
 
     def __init__(self, socket: socketio.AsyncClient, namespace: str) -> None:
         self.socket = socket
         self.namespace = namespace
         self.lost = asyncio.Event()
         self.why = "connection lost"
-        self.on("disconnect", self._disconnected)
+        self.on("__disconnect_final", self._ended)
         self.on("disconnecting_reason", self._told_why)
 
     async def _told_why(self, reason: Mapping[str, Any]) -> None:
         self.why = f"{reason['code']}: {reason['message']}"
 
-    async def _disconnected(self, _reason: str) -> None:
+    async def _ended(self) -> None:
         self.lost.set()
+
+    @property
+    def recovered(self) -> bool:
+        """It dropped and goes on where it was: same id, same rooms, and what it missed was handled first."""
+        return isinstance(self.socket, RecoveringClient) and self.socket.recovered
 
     def on(self, event: str, handler: Any) -> None:
         self.socket.on(event, handler, namespace=self.namespace)
@@ -71,9 +79,17 @@ class Connection:
 
 
 @asynccontextmanager
-async def connection(namespace: str) -> AsyncIterator[Connection]:
-    """Not yet connected, so that handlers are in place before the first event: `await connect(...)` it."""
-    socket = socketio.AsyncClient(reconnection=False, handle_sigint=False)
+async def connection(namespace: str, *, recovery: bool = False) -> AsyncIterator[Connection]:
+    """Not yet connected, so that handlers are in place before the first event: `await connect(...)` it.
+
+    With `recovery` it connects again after a drop, and asks the server to go on where it was.
+    """
+    if recovery:
+        socket = RecoveringClient(
+            reconnection_attempts=ATTEMPTS, reconnection_delay_max=LONGEST_DELAY_SECONDS, handle_sigint=False
+        )
+    else:
+        socket = socketio.AsyncClient(reconnection=False, handle_sigint=False)
     try:
         yield Connection(socket, namespace)
     finally:
@@ -89,12 +105,17 @@ async def connect(opened: Connection, url: str, token: str | None) -> None:
         if isinstance(reason, Mapping):
             refusal.update(reason.get("data") or reason)
 
+    def auth() -> dict[str, object]:
+        """Asked for at every reconnect."""
+        known: dict[str, object] = {"token": token} if token else {}
+        return opened.socket.asking(known) if isinstance(opened.socket, RecoveringClient) else known
+
     opened.on("connect_error", refused)
     try:
         await opened.socket.connect(
             url,
             namespaces=[opened.namespace],
-            auth={"token": token} if token else None,
+            auth=auth,
             transports=["websocket"],
             wait_timeout=TIMEOUT_SECONDS,
         )

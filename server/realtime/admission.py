@@ -19,6 +19,13 @@ class Authenticator(Protocol):
         """Raises TokenMissing, TokenExpired or TokenInvalid."""
 
 
+class NoTokens:
+    """Of a server that was given no way to check one: it trusts none."""
+
+    async def identify(self, token: str | None) -> Identity:
+        raise TokenMissing if not token else TokenInvalid
+
+
 class Admission:
     def __init__(
         self,

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from server.identity import Identity
+from server.realtime.limits import Window
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +22,7 @@ class Connection:
     address: str
     transport_id: str = ""
     rooms: set[str] = field(default_factory=set)
+    window: Window = field(default_factory=Window)  # what counts its events
     connected_at: float = field(default_factory=time.time)
 
     @property

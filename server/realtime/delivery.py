@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Protocol
 
 
@@ -15,9 +15,11 @@ class Delivery(Protocol):
         room: str,
         skip: str | None = None,
         volatile: bool = False,
+        conflate: Hashable | None = None,
     ) -> None:
         """To every connection in `room` but the one whose id is `skip`.
 
         A `volatile` event is worthless once a newer one exists (typing, status, ticks): a slow reader may miss it,
-        and recovery does not replay it.
+        and recovery does not replay it. Of those that wait for a slow reader with the same `conflate`, only the newest
+        is kept; all others go ahead of them.
         """

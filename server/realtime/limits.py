@@ -24,10 +24,34 @@ class Rate:
     period: int
 
 
+class Window:
+    """One counter under one rate: a period begins with the first use after the last one ended.
+
+    What every event passes must cost less than the event (throttled-py: 6 µs, as much as all the rest), and needs no
+    store: it lives and dies with its connection.
+    """
+
+    __slots__ = ("_ends", "_used")
+
+    def __init__(self) -> None:
+        self._ends = 0.0
+        self._used = 0
+
+    def hit(self, rate: Rate, now: float) -> None:
+        """`now` in monotonic seconds. Raises RateLimited."""
+        if now >= self._ends:
+            self._ends = now + rate.period
+            self._used = 0
+        if self._used >= rate.count:
+            raise RateLimited(retry_after=max(1, math.ceil((self._ends - now) * 1000)), limit=rate.count)
+        self._used += 1
+
+
 class RateLimits:
     """Rates by name. A name without a rate, and every name when not `enabled`, is unlimited."""
 
     def __init__(self, rates: Mapping[str, Rate], *, enabled: bool = True) -> None:
+        self._rates = dict(rates) if enabled else {}
         store = MemoryStore(options={"MAX_SIZE": MAX_KEYS})
         self._limiters = {
             name: Throttled(
@@ -35,9 +59,12 @@ class RateLimits:
                 quota=rate_limiter.per_duration(timedelta(seconds=rate.period), limit=rate.count),
                 store=store,
             )
-            for name, rate in rates.items()
-            if enabled
+            for name, rate in self._rates.items()
         }
+
+    def rate(self, name: str) -> Rate | None:
+        """None: unlimited."""
+        return self._rates.get(name)
 
     async def hit(self, name: str, *key: str | None) -> int | None:
         """Counts one use and returns how many remain (None: unlimited). Raises RateLimited."""

@@ -6,17 +6,15 @@ import asyncio
 import contextlib
 import inspect
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-import marshmallow
 import structlog
 
 from server.errors import (
-    AskWouldDeadlock,
     AtriumError,
-    ClientTimeout,
     HandlerTimeout,
     InternalError,
     InvalidMessage,
@@ -28,20 +26,19 @@ from server.errors import (
     UnknownEvent,
     UnknownRequest,
 )
+from server.identity import Identity
 from server.realtime import rooms, schema
-from server.realtime.asks import Answer, Ask, Asks
+from server.realtime.asking import Questions
+from server.realtime.asks import Answer, Asks
 from server.realtime.connection import Connection
-from server.realtime.inbox import Inbox
+from server.realtime.link import Link
+from server.realtime.membership import Membership, Reply
 from server.realtime.tasks import handling
 from server.timestamps import iso_utc
-
-if TYPE_CHECKING:
-    from server.realtime.server import RealtimeServer
 
 log = structlog.get_logger(__name__)
 
 Handler = Callable[..., Awaitable[Mapping[str, object] | None]]
-Reply = Callable[[object], Awaitable[None]]
 
 EVENT_RATE = "events"
 
@@ -51,7 +48,7 @@ class Event:
     """`rate` names the limit it counts under, beside the one for any event; `answers` the question it answers."""
 
     name: str
-    schema: marshmallow.Schema
+    shape: schema.Shape
     handler: Handler
     rate: str | None = None
 
@@ -72,25 +69,20 @@ def event(
     return declare
 
 
-class Namespace:
-    path: ClassVar[str]
-    server: RealtimeServer  # set when it is added to one
-
+class Namespace(Membership):
     def __init__(self, *, require_auth: bool = True) -> None:
         self.require_auth = require_auth
-        self.asks = Asks()
-        self._connections: dict[str, Connection] = {}
-        self._inboxes: dict[str, Inbox] = {}
+        self._questions = Questions(self)
         self._events: dict[str, Event] = {}
         for _, method in inspect.getmembers(self, inspect.ismethod):
             declared = method.__func__.__dict__.get("event")
             if declared is not None:
                 name, payload, rate = declared
-                self._events[name] = Event(name, payload(), method, rate)
+                self._events[name] = Event(name, schema.Shape(payload()), method, rate)
 
     # -- what a namespace overrides -----------------------------------------------------------------------------
 
-    async def greet(self, connection: Connection) -> None:
+    async def greet(self, connection: Connection, *, recovered: bool) -> None:
         """What a new connection is sent first."""
         await self.send(
             connection,
@@ -100,9 +92,13 @@ class Namespace:
                 "user_id": connection.user_id,
                 "namespace": self.path,
                 "server_time": iso_utc(),
-                "recovered": False,
+                "recovered": recovered,
             },
         )
+
+    async def recovered(self, connection: Connection) -> None:
+        """A client came back after a drop, of which `left` was told: it is in its rooms again, under its new token.
+        What it missed follows, but not of the rooms that it is made to leave here."""
 
     async def left(self, connection: Connection, rooms_left: Collection[str], reason: str) -> None:
         """After the last event of a connection was handled; it is in no room any more."""
@@ -116,19 +112,8 @@ class Namespace:
     # -- what a namespace uses ----------------------------------------------------------------------------------
 
     @property
-    def connections(self) -> list[Connection]:
-        return list(self._connections.values())
-
-    def connection(self, connection_id: str) -> Connection | None:
-        return self._connections.get(connection_id)
-
-    def members(self, room: str) -> list[Connection]:
-        """The connections in a room, on this node."""
-        return [
-            connection
-            for sid, _ in self.server.manager.get_participants(self.path, room)
-            if (connection := self._connections.get(sid)) is not None
-        ]
+    def asks(self) -> Asks:
+        return self._questions.asks
 
     async def emit(
         self,
@@ -138,22 +123,30 @@ class Namespace:
         room: str,
         skip: str | None = None,
         volatile: bool = False,
+        conflate: Hashable | None = None,
     ) -> None:
         """As `delivery.Delivery`, which a namespace is."""
-        await self.server.deliver(self.path, event, payload, room=room, skip=skip, volatile=volatile)
+        self.server.deliver(self.path, event, payload, room=room, skip=skip, volatile=volatile, conflate=conflate)
 
     async def send(
-        self, connection: Connection, event: str, payload: Mapping[str, object], *, volatile: bool = False
+        self,
+        connection: Connection,
+        event: str,
+        payload: Mapping[str, object],
+        *,
+        volatile: bool = False,
+        conflate: Hashable | None = None,
     ) -> None:
-        await self.server.deliver(self.path, event, payload, room=connection.id, volatile=volatile)
+        self.server.deliver(self.path, event, payload, room=connection.id, volatile=volatile, conflate=conflate)
 
     async def enter(self, connection: Connection, room: str) -> None:
         """Raises LimitExceeded when the connection is in as many rooms as it may be. Entering twice is once."""
-        if room in connection.rooms or connection.id not in self._connections:
-            return
-        self.check_rooms(connection, room)
-        connection.rooms.add(room)
-        await self.server.enter_room(connection.id, room, namespace=self.path)
+        if (
+            room not in connection.rooms
+            and (member := self.server.manager.member(connection.id, self.path)) is not None
+        ):
+            self.check_rooms(connection, room)
+            self.server.manager.enter(member, room)
 
     def check_rooms(self, connection: Connection, room: str) -> None:
         """Raises LimitExceeded where `enter` would, for who must know before."""
@@ -164,8 +157,8 @@ class Namespace:
         """Whether it was in the room."""
         if room not in connection.rooms:
             return False
-        connection.rooms.discard(room)
-        await self.server.leave_room(connection.id, room, namespace=self.path)
+        if (member := self.server.manager.member(connection.id, self.path)) is not None:
+            self.server.manager.leave(member, room)
         return True
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -185,103 +178,40 @@ class Namespace:
 
         Raises ClientTimeout after `timeout` seconds, having told the client `request_expired`.
         """
-        if handling.get() == target.id:
-            raise AskWouldDeadlock
-        shape = answer()
-        ask = self.asks.open(self.path, target.identity.scope, event, payload, lambda raw: schema.load(shape, raw))
-        try:
-            async with asyncio.timeout(timeout):
-                await self._put_question(ask, self._reachable(target))
-                return await ask.answered
-        except TimeoutError:
-            if ask.is_answered:  # in the very moment: whoever answered was told that it counts
-                return ask.answered.result()
-            # The future was cancelled with the wait for it, so nothing that arrives from here on counts.
-            for connection_id in list(ask.asked):
-                if (connection := self._connections.get(connection_id)) is not None:
-                    await self.send(connection, "request_expired", {"requestId": ask.request_id})
-            raise ClientTimeout from None
-        finally:
-            self.asks.close(ask)
-
-    def _reachable(self, connection: Connection) -> Connection:
-        """The connection, or the user's newest where it is gone: its client may have come back already."""
-        if connection.id in self._connections:
-            return connection
-        others = self.members(rooms.user_room(connection.tenant, connection.user_id))
-        return others[-1] if others else connection
-
-    async def _put_question(self, ask: Ask, connection: Connection) -> None:
-        async def on_ack(*arguments: object) -> None:
-            try:
-                self.asks.acknowledge(connection, ask, arguments)
-            except AtriumError as error:
-                await self.send(connection, "error", {**error.to_wire(), "requestId": ask.request_id})
-
-        ask.target = connection.id
-        self.asks.sent(ask, connection, await self.server.request(connection, ask.event, ask.payload, on_ack))
-
-    async def _hand_over(self, gone: Connection) -> None:
-        """Puts a gone connection's questions to one that came before it was noticed to be gone."""
-        for ask in self.asks.open_of(gone):
-            ask.asked.pop(gone.id, None)
-            if ask.target == gone.id and ask.heir is not None and ask.heir in self._connections:
-                await self._put_question(ask, self._connections[ask.heir])
+        return await self._questions.ask(target, event, payload, answer, timeout)
 
     # -- coming and going, called by the server -----------------------------------------------------------------
 
-    async def admit(self, sid: str, transport_id: str, environ: Mapping[str, Any], auth: object) -> Connection:
-        """Raises a ConnectionClosed that says why not."""
-        admission, request = self.server.admission, environ["aiohttp.request"]
-        identity = await admission.identify(
-            auth,
-            request.headers.get("Authorization"),
-            request.query.get("token"),
-            required=self.require_auth,
-        )
-        admission.enter(transport_id)
-        connection = Connection(sid, self.path, identity, request.remote or "", transport_id)
-        self._connections[sid] = connection
-        self._inboxes[sid] = Inbox(lambda drain: self.server.tasks.start(drain, f"{self.path}:events"))
-        return connection
+    @property
+    def handler_timeout(self) -> float | None:  # type: ignore[override]
+        return self.server.bounds.handler_timeout
 
-    async def welcome(self, connection: Connection) -> None:
-        """Its CONNECT is on the way; what is sent from here on follows it."""
+    async def identify(self, link: Link, auth: object) -> Identity:
+        shake = link.handshake
+        return await self.server.admission.identify(auth, shake.authorization, shake.token, required=self.require_auth)
+
+    async def admit(self, connection: Connection, auth: object, *, recovered: bool) -> None:
+        if recovered:
+            await self.recovered(connection)
+
+    async def welcome(self, connection: Connection, *, recovered: bool) -> None:
         user_room = rooms.user_room(connection.tenant, connection.user_id)
-        older = self.members(user_room) if self.server.single_session else []
+        older = [each for each in self.members(user_room) if each is not connection]
         await self.enter(connection, user_room)
         await self.enter(connection, rooms.EVERYONE)
         self.server.watch_expiry(connection)
-        await self.greet(connection)
-        for each in older:
-            await self.server.close(each, SessionReplaced())
-        for ask in self.asks.open_of(connection):
-            if ask.target in self._connections:
-                ask.heir = connection.id
-            else:
-                await self._put_question(ask, connection)
+        await self.greet(connection, recovered=recovered)
+        if self.server.single_session:
+            for each in older:
+                await self.server.close(each, SessionReplaced())
+        self._questions.reopen(connection)
 
-    def discard(self, connection: Connection) -> None:
-        """Drops a connection whose client left before it was welcomed."""
-        self._connections.pop(connection.id, None)
-        self._inboxes.pop(connection.id, None)
-
-    def gone(self, connection: Connection, reason: str) -> None:
-        self._connections.pop(connection.id, None)
+    def forget(self, connection: Connection) -> None:
         self.server.forget_expiry(connection)
-        rooms_left = frozenset(connection.rooms)
-        connection.rooms.clear()
 
-        async def leave() -> None:
-            try:
-                await self._hand_over(connection)
-                await self.left(connection, rooms_left, reason)
-            except Exception:
-                log.exception("disconnect handler failed", namespace=self.path, connection=connection.id)
-
-        inbox = self._inboxes.pop(connection.id, None)
-        if inbox is not None:
-            inbox.close(leave)
+    async def ended(self, connection: Connection, rooms_left: Collection[str], reason: str) -> None:
+        self._questions.hand_over(connection)
+        await self.left(connection, rooms_left, reason)
 
     async def warn_expiring(self, connection: Connection, now: float) -> None:
         expires_at = connection.identity.expires_at
@@ -293,48 +223,26 @@ class Namespace:
 
     # -- inbound events -----------------------------------------------------------------------------------------
 
-    async def receive(
-        self, connection: Connection, name: str, arguments: Sequence[object], reply: Reply | None
-    ) -> None:
-        """Queues one event; waits while the connection has too many queued."""
-        inbox = self._inboxes.get(connection.id)
-        if inbox is not None:
-            await inbox.put(lambda: self._handle(connection, name, arguments, reply))
-
-    async def begin(self, connection: Connection) -> None:
-        """Events that came before now have begun: an ack does not wait for their end, but it does not overtake them."""
-        inbox = self._inboxes.get(connection.id)
-        if inbox is not None and inbox.busy:
-            await asyncio.sleep(0)
-
     async def refuse(self, connection: Connection, message: str, reply: Reply | None) -> None:
-        """An event that was no use before it could be looked at; in its turn, and counted like any other."""
+        """Counted like any other event."""
+        error: AtriumError = InvalidMessage(message)
+        try:
+            self._count_event(connection)
+        except RateLimited as limited:
+            error = limited
+        await self._answer(connection, reply, error)
 
-        async def answer() -> None:
-            error: AtriumError = InvalidMessage(message)
-            try:
-                await self._count_event(connection)
-            except RateLimited as limited:
-                error = limited
-            await self._answer(connection, reply, error)
-
-        inbox = self._inboxes.get(connection.id)
-        if inbox is not None:
-            await inbox.put(answer)
-
-    async def _count_event(self, connection: Connection) -> None:
-        """By transport: who leaves the namespace and enters it again does not begin anew."""
-        await self.server.limits.hit(EVENT_RATE, self.path, connection.transport_id)
+    def _count_event(self, connection: Connection) -> None:
+        if (rate := self.server.event_rate) is not None:
+            connection.window.hit(rate, time.monotonic())
 
     async def refuse_ack(self, connection: Connection) -> None:
         """An ack that no open question waits for: late, second or made up."""
         with contextlib.suppress(RateLimited):
-            await self._count_event(connection)
+            self._count_event(connection)
             await self.send(connection, "error", UnknownRequest().to_wire())
 
-    async def _handle(
-        self, connection: Connection, name: str, arguments: Sequence[object], reply: Reply | None
-    ) -> None:
+    async def handle(self, connection: Connection, name: str, arguments: Sequence[Any], reply: Reply | None) -> None:
         token = handling.set(connection.id)
         try:
             result = await self._run(connection, name, arguments)
@@ -354,26 +262,25 @@ class Namespace:
             await self._answer(connection, reply, internal)
         else:
             if reply is not None:
-                await reply({"ok": True, **result})
+                reply({"ok": True, **result})
         finally:
             handling.reset(token)
 
-    async def _run(self, connection: Connection, name: str, arguments: Sequence[object]) -> Mapping[str, object]:
-        await self._count_event(connection)
+    async def _run(self, connection: Connection, name: str, arguments: Sequence[Any]) -> Mapping[str, object]:
+        self._count_event(connection)
         declared = self._events.get(name)
         if declared is None:
             raise UnknownEvent(f"{self.path} has no event {name[:100]!r}")
         if len(arguments) > 1:
             raise InvalidMessage("An event carries one object")
-        fields = schema.load(declared.schema, arguments[0] if arguments else {})
+        fields = declared.shape.load(arguments[0] if arguments else {})
         remaining = None
         if declared.rate is not None:
             remaining = await self.server.limits.hit(declared.rate, *self._counted_as(connection))
         try:
-            async with asyncio.timeout(self.server.bounds.handler_timeout) as deadline:
-                result = await declared.handler(connection, **fields) or {}
-        except TimeoutError:
-            if deadline.expired():
+            result = await declared.handler(connection, **fields) or {}
+        except asyncio.CancelledError:
+            if self.server.workers.timed_out():
                 raise HandlerTimeout from None
             raise
         return result if remaining is None else {"remaining": remaining, **result}
@@ -386,7 +293,7 @@ class Namespace:
 
     async def _answer(self, connection: Connection, reply: Reply | None, error: AtriumError) -> None:
         if reply is not None:
-            await reply({"ok": False, "error": error.to_wire()})
+            reply({"ok": False, "error": error.to_wire()})
         else:
             await self.send(connection, "error", error.to_wire())
 

@@ -1,10 +1,11 @@
-"""Socket.IO packets as they come in, held to protocol v5: what is not one raises before anything acts on it.
+"""Socket.IO packets. What comes in is held to protocol v5: what is not one raises before anything acts on it.
 
-Encoding is python-socketio's. Source: the Socket.IO protocol, https://socket.io/docs/v4/socket-io-protocol/
+Source: the Socket.IO protocol, https://socket.io/docs/v4/socket-io-protocol/
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from socketio import packet as wire
@@ -14,6 +15,8 @@ from server.realtime.json_codec import PayloadRefused
 
 MAX_ATTACHMENTS = 10  # as Node's parser
 MAX_ID_DIGITS = 16
+
+_EVENT = re.compile(rf"2(?:(/[^,?]*),)?([0-9]{{0,{MAX_ID_DIGITS}}})(?=\[)")
 
 
 class MalformedPacket(ValueError):
@@ -28,6 +31,40 @@ class UnusablePacket(Exception):
         self.message = message
         self.namespace = namespace
         self.ack_id = ack_id
+
+
+def plain_event(text: str | bytes) -> tuple[str, int | None, list[Any]] | None:
+    """Namespace, ack id and payload of an EVENT, the most common packet by far, in a third of the time that `Packet`
+    takes. None for everything else, and for what is wrong: `Packet` says what it is."""
+    if isinstance(text, bytes) or (head := _EVENT.match(text)) is None:
+        return None
+    namespace, digits = head.groups()
+    try:
+        data = json_codec.loads(text[head.end() :])
+    except ValueError:
+        return None
+    if not data or type(data[0]) is not str:
+        return None
+    return namespace or "/", int(digits) if digits else None, data
+
+
+def encode(kind: int, namespace: str, data: object = None, id: int | None = None) -> tuple[str | bytes, ...]:
+    """The packet's text, and its attachments. Raises TypeError for data that is not JSON and bytes."""
+    try:
+        body = "" if data is None else json_codec.dumps(data)
+    except TypeError:  # there are bytes in it: python-socketio takes them apart
+        encoded = Packet(kind, data=data, namespace=namespace, id=id).encode()
+        return tuple(encoded) if isinstance(encoded, list) else (encoded,)
+    prefix = "" if namespace == "/" else f"{namespace},"
+    return (f"{kind}{prefix}{'' if id is None else id}{body}",)
+
+
+def with_offset(parts: tuple[str | bytes, ...], offset: str) -> tuple[str | bytes, ...]:
+    """An encoded event with one argument more, its last: for clients that asked for recovery."""
+    text, *attachments = parts
+    if not isinstance(text, str):
+        raise TypeError("no packet")
+    return (f'{text[:-1]},"{offset}"]', *attachments)
 
 
 class Packet(wire.Packet):  # type: ignore[misc] # python-socketio is untyped
@@ -65,6 +102,10 @@ class Packet(wire.Packet):  # type: ignore[misc] # python-socketio is untyped
     def add_attachment(self, attachment: object) -> bool:
         if not isinstance(attachment, bytes | bytearray):
             raise MalformedPacket("text where an attachment belongs")
+        if len(self.attachments) + 1 == self.attachment_count and not _placeholders_fit(
+            self.data, self.attachment_count
+        ):
+            raise MalformedPacket("attachment placeholders")
         try:
             return bool(super().add_attachment(attachment))
         except (ValueError, LookupError, TypeError) as error:
@@ -93,6 +134,18 @@ class Packet(wire.Packet):  # type: ignore[misc] # python-socketio is untyped
             valid = isinstance(self.data, list) and self.id is not None
         if not valid:
             raise MalformedPacket("payload shape")
+
+
+def _placeholders_fit(data: object, count: int) -> bool:
+    """Python would take -1 for the last, and True for the second."""
+    if isinstance(data, list):
+        return all(_placeholders_fit(each, count) for each in data)
+    if not isinstance(data, dict):
+        return True
+    if data.get("_placeholder") is True:
+        number = data.get("num")
+        return type(number) is int and 0 <= number < count
+    return all(_placeholders_fit(each, count) for each in data.values())
 
 
 def _is_number(text: str, max_digits: int) -> bool:

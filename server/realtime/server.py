@@ -7,37 +7,44 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
-import secrets
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import socketio
 import structlog
+from aiohttp import web
 from socketio import packet as wire
 
-from server.errors import ConnectionClosed, GoingAway, InternalError, MessageTooBig, RateLimited
+from server.errors import ConnectionClosed, GoingAway, MessageTooBig
 from server.identity import TOKEN_LEEWAY_SECONDS
-from server.realtime import json_codec
-from server.realtime.admission import Admission
+from server.realtime import handlers, json_codec, packets
+from server.realtime.admission import Admission, NoTokens
 from server.realtime.connection import Connection
+from server.realtime.engine import frames
 from server.realtime.engine.protocol import Refused
 from server.realtime.engine.server import Engine
 from server.realtime.engine.session import Session
+from server.realtime.entrance import Entrance
 from server.realtime.expiry import Due, ExpirySchedule
-from server.realtime.fanout import Fanout, encode
+from server.realtime.fanout import Fanout
+from server.realtime.handlers import Handlers
 from server.realtime.limits import RateLimits
+from server.realtime.link import Handshake, Link, Member
+from server.realtime.membership import Membership
 from server.realtime.namespace import EVENT_RATE, Namespace
 from server.realtime.packets import MalformedPacket, Packet, UnusablePacket
-from server.realtime.rooms import EVERYONE
+from server.realtime.recovery import Bounds as RecoveryBounds
 from server.realtime.tasks import Tasks
+from server.realtime.workers import Workers
 
 log = structlog.get_logger(__name__)
 
-CONNECT_TIMEOUT_SECONDS = 45  # as Node: an Engine.IO session that never sends a Socket.IO CONNECT
 MAX_REFUSED_PER_ADDRESS = 20  # are told why at their CONNECT; the others are refused at once, and take no session
 TICK_SECONDS = 0.5
 
@@ -55,41 +62,53 @@ class Bounds:
     outbox_bytes: int = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """Why the CONNECT of a transport will be refused: there a stock client can read it."""
-
-    reason: ConnectionClosed
-    address: str
-
-
 class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socketio is untyped
+    """Usable by itself too: without `admission` everybody may connect to what `@on` handlers serve, as in
+    python-socketio, and to namespaces that require no token. `bounds` say more than `max_http_buffer_size`.
+
+    With `recovery`, clients that ask for it (`auth.recovery`) can resume their session; `recover_all` does not wait to
+    be asked, for servers all of whose clients know that an event's last argument may be an offset.
+
+    `options` are python-socketio's. Those of its own transports mean nothing here: who may connect from where is for
+    the app's middleware to say.
+    """
+
     def __init__(
         self,
-        admission: Admission,
-        limits: RateLimits,
+        admission: Admission | None = None,
+        limits: RateLimits | None = None,
         *,
         bounds: Bounds | None = None,
+        recovery: RecoveryBounds | None = None,
+        recover_all: bool = False,
         single_session: bool = False,
         share_rate_limit: bool = True,
-        ping_interval: float = 20,
-        ping_timeout: float = 10,
-        most_missed_pongs: int = 3,
+        ping_interval: float = 25,
+        ping_timeout: float = 20,
+        most_missed_pongs: int = 1,
+        connect_timeout: float = 45,
+        max_http_buffer_size: int = 1_000_000,
+        compression: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        **options: Any,
     ) -> None:
-        self.admission = admission
-        self.limits = limits
-        self.bounds = bounds or Bounds()
+        self.bounds = bounds or Bounds(message_bytes=max_http_buffer_size)
+        self.limits = limits or RateLimits({})
+        self.admission = admission or Admission(NoTokens(), self.limits, max_connections=self.bounds.max_connections)
+        self.event_rate = self.limits.rate(EVENT_RATE)
         self.single_session = single_session
         self.share_rate_limit = share_rate_limit
         self.tasks = Tasks()
-        self._served: dict[str, Namespace] = {}
-        self._refusals: dict[str, _Refusal] = {}  # by transport id
+        self.workers = Workers(self.tasks)
+        self._served: dict[str, Membership] = {}
+        self._refused: Counter[str] = Counter()  # links that are refused, by address
         self._expiry = ExpirySchedule(TOKEN_LEEWAY_SECONDS)
-        self._clock = clock
-        self._arrivals: deque[tuple[float, str]] = deque()  # transports that have yet to CONNECT, oldest first
+        self.clock = clock
+        self._connect_timeout = connect_timeout
+        self._entrance = Entrance(self, recover_all=recover_all)
+        self._outside: dict[str, float] = {}  # links in no namespace, and how long they may be, the oldest first
         super().__init__(
-            client_manager=Fanout(),
+            client_manager=Fanout(recovery, clock=clock, most_held=self.bounds.outbox_messages),
             serializer=Packet,
             json=json_codec,
             ping_interval=ping_interval,
@@ -100,10 +119,16 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
             max_http_buffer_size=max(self.bounds.message_bytes, *self.bounds.namespace_message_bytes.values(), 1),
             # Refused clients hold a session until they go or time out, so there is room for some beside the admitted.
             max_sessions=self.bounds.max_connections + max(100, self.bounds.max_connections // 10),
+            compression=compression,
             clock=clock,
             logger=_quiet("socketio"),
+            **{name: value for name, value in options.items() if name != "logger"},
         )
         self.eio.message_too_big = self._too_big
+        # Whatever its characters and namespace.
+        self.eio.never_too_big = (
+            min(self.bounds.message_bytes, *self.bounds.namespace_message_bytes.values(), 2**62) // 4
+        )
 
     # -- the face that namespaces and the app use ---------------------------------------------------------------
 
@@ -111,12 +136,25 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         namespace.server = self
         self._served[namespace.path] = namespace
 
+    def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
+        """Serves at this path, from the app's start to its shutdown."""
+        super().attach(app, socketio_path)
+        app.on_startup.append(self._on_startup)
+        app.on_shutdown.append(self._on_shutdown)
+
+    async def _on_startup(self, app: web.Application) -> None:
+        await self.start()
+
+    async def _on_shutdown(self, app: web.Application) -> None:
+        await self.stop()
+
     async def start(self) -> None:
+        """Called by the app that it is attached to."""
         self.tasks.start(self._watch(), "watch")
-        for namespace in self._served.values():
+        for namespace in self._namespaces():
             await namespace.start()
 
-    async def deliver(
+    def deliver(
         self,
         namespace: str,
         event: str,
@@ -125,11 +163,19 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         room: str,
         skip: str | None = None,
         volatile: bool = False,
+        conflate: Hashable | None = None,
     ) -> None:
-        """To every connection in `room` but `skip`; see `delivery.Delivery` for what volatile means."""
-        await self.emit(event, dict(payload), room=room, skip_sid=skip, namespace=namespace)
+        """To every connection in `room` but `skip`; see `delivery.Delivery` for what the others mean."""
+        self.manager.deliver(
+            namespace,
+            [event, payload],
+            room=room,
+            skip=() if skip is None else (skip,),
+            volatile=volatile,
+            conflate=conflate,
+        )
 
-    async def request(
+    def request(
         self,
         connection: Connection,
         event: str,
@@ -140,7 +186,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         member = self.manager.member(connection.id, connection.namespace)
         if member is None:
             return lambda: None
-        ack_id = self.manager.request(member, connection.namespace, [event, dict(payload)], on_ack)
+        ack_id = self.manager.request(member, [event, payload], on_ack)
 
         def forget() -> None:
             member.callbacks.pop(ack_id, None)
@@ -149,8 +195,10 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
 
     async def close(self, connection: Connection, reason: ConnectionClosed) -> None:
         """Tells the client why, then ends its membership in the namespace."""
-        await self.deliver(connection.namespace, "disconnecting_reason", reason.to_reason(), room=connection.id)
-        await self.disconnect(connection.id, namespace=connection.namespace)
+        member = self.manager.member(connection.id, connection.namespace)
+        if member is not None:
+            self._last_words(connection.namespace, reason, [member])
+            await self.disconnect(connection.id, namespace=connection.namespace)
 
     def watch_expiry(self, connection: Connection) -> None:
         self._expiry.watch(connection, self.admission.now())
@@ -159,23 +207,61 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self._expiry.forget(connection)
 
     async def stop(self) -> None:
-        """Tells every client that the server goes away, closes their transports and ends all tasks.
+        """Tells every client that the server goes away, closes their transports and ends all tasks. Called by the app.
 
         Namespaces are not disconnected: a stock client takes that for good, and this for a reason to come back.
         """
-        for namespace in self._served.values():
-            await self.deliver(namespace.path, "disconnecting_reason", GoingAway().to_reason(), room=EVERYONE)
+        for namespace in self._namespaces():
+            self._last_words(namespace.path, GoingAway(), self.manager.members(namespace.path, None))
         await self.eio.shutdown()
-        for namespace in self._served.values():
+        for namespace in self._namespaces():
             await namespace.stop()
         await self.tasks.close()
 
+    def _last_words(self, namespace: str, reason: ConnectionClosed, members: Iterable[Member]) -> None:
+        """Nobody who comes back wants to hear them, so they are in no log."""
+        notice = frames.message(*packets.encode(wire.EVENT, namespace, ["disconnecting_reason", reason.to_reason()]))
+        for member in members:
+            if member.connected:
+                member.link.session.send(notice)
+
+    def _namespaces(self) -> list[Namespace]:
+        return [each for each in self._served.values() if isinstance(each, Namespace)]
+
+    def watch_outside(self, link: Link) -> None:
+        """It is in no namespace; a client that stays so is closed after a while."""
+        self._outside[link.id] = self.clock() + self._connect_timeout
+
+    def came_in(self, link: Link) -> None:
+        self._outside.pop(link.id, None)
+
+    # -- the face of `@on` handlers -----------------------------------------------------------------------------
+
+    async def trigger(self, event: str, namespace: str, *arguments: Any) -> Any:
+        """What the handler returns, `not_handled` if there is none."""
+        return await self._trigger_event(event, namespace, *arguments)
+
+    def find_handler(self, event: str, namespace: str, arguments: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """The handler of an event and the arguments it is given; None if there is none."""
+        handler, given = self._get_event_handler(event, namespace, arguments)
+        if handler is None:
+            owner, given = self._get_namespace_handler(namespace, arguments)
+            handler = getattr(owner, f"on_{event}", None)
+        return handler, given
+
+    def serving(self, namespace: str) -> Membership | None:
+        served = self._served.get(namespace)
+        if served is None and any(
+            name in known for known in (self.handlers, self.namespace_handlers) for name in (namespace, "*")
+        ):
+            served = self._served[namespace] = Handlers(namespace, self)
+        return served
+
     # -- bounds on messages -------------------------------------------------------------------------------------
 
-    def _message_limit(self, transport_id: str, message: str | bytes) -> int:
+    def _message_limit(self, link: Link, message: str | bytes) -> int:
         if isinstance(message, bytes):
-            pending = self._binary_packet.get(transport_id)
-            namespace = pending.namespace if pending is not None else "/"
+            namespace = (link.pending.namespace if link.pending is not None else None) or "/"
         else:
             head = message[2:130]  # past the Engine.IO and Socket.IO types
             start = head.find("/")
@@ -185,173 +271,151 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
     def _too_big(self, session: Session, data: str | bytes) -> bool:
         """Names the fault to the client before the engine closes for it."""
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        if size <= self._message_limit(session.id, data):
+        if size <= self._message_limit(session.state, data):
             return False
-        for namespace in self._served.values():
-            sid = self.manager.sid_from_eio_sid(session.id, namespace.path)
-            if sid is not None:
-                notice = ["disconnecting_reason", MessageTooBig().to_reason()]
-                for packet in encode(Packet(wire.EVENT, notice, namespace=namespace.path)):
-                    session.send(packet)
+        for member in session.state.members.values():
+            self._last_words(member.namespace, MessageTooBig(), [member])
         return True
 
-    # -- python-socketio's private seams ------------------------------------------------------------------------
+    # -- transports come and go ---------------------------------------------------------------------------------
 
     def _engineio_server_class(self) -> type[Engine]:
         return Engine
 
-    async def _send(
-        self, transport_id: str, kind: int, namespace: str, *, data: object = None, ack_id: int | None = None
-    ) -> None:
-        await self._send_packet(transport_id, Packet(kind, data=data, namespace=namespace, id=ack_id))
-
-    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        await super()._handle_eio_connect(eio_sid, environ)
-        address = environ["aiohttp.request"].remote or ""
-        refusal = await self.admission.arrive(address)
+    async def _handle_eio_connect(self, session: Session, request: web.Request) -> None:
+        shake = Handshake(request.remote or "", request.headers.get("Authorization"), request.query.get("token"))
+        link = session.state = Link(session, shake)
+        if self.handlers or self.namespace_handlers:
+            self.environ[session.id] = handlers.environ(request)
+        refusal = await self.admission.arrive(shake.address)
         if refusal is not None:
-            if sum(each.address == address for each in self._refusals.values()) >= MAX_REFUSED_PER_ADDRESS:
+            if self._refused[shake.address] >= MAX_REFUSED_PER_ADDRESS:
                 raise Refused(4, refusal.message, status=refusal.http_status)
-            self._refusals[eio_sid] = _Refusal(refusal, address)
-        self._arrivals.append((self._clock() + CONNECT_TIMEOUT_SECONDS, eio_sid))
+            self._refused[shake.address] += 1
+            link.refusal = refusal
+        self.watch_outside(link)
 
-    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        self._refusals.pop(eio_sid, None)
-        self._binary_packet.pop(eio_sid, None)
-        await super()._handle_eio_disconnect(eio_sid, reason)
+    def _handle_eio_disconnect(self, session: Session, reason: str) -> None:
+        link: Link = session.state
+        if link.refusal is not None:
+            self._refused[link.handshake.address] -= 1
+            self._refused += Counter()  # drops those that are back at none
+        link.pending = None
+        self._outside.pop(session.id, None)
+        self.environ.pop(session.id, None)
+        resumable = reason != self.reason.SERVER_DISCONNECT
+        for member in list(link.members.values()):
+            self._leave(member, reason, resumable=resumable)
 
-    async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
-        if not data and eio_sid not in self._binary_packet:  # it would pass python-socketio's decoder unread
-            await self.eio.close(eio_sid)
-            return
+    # -- what comes in ------------------------------------------------------------------------------------------
+
+    def _handle_eio_message(self, session: Session, data: str | bytes) -> Awaitable[None] | None:
+        link: Link = session.state
+        if link.pending is None and (event := packets.plain_event(data)) is not None:
+            return self._event(link, *event)
         try:
-            await super()._handle_eio_message(eio_sid, data)
+            packet = self._decode(link, data)
+            return None if packet is None else self._take(link, packet)
         except UnusablePacket as error:
-            connection = self._connection(eio_sid, error.namespace)
-            if connection is not None:
-                await connection[0].refuse(connection[1], error.message, self._replier(eio_sid, error))
+            return self._refuse(link, error)
         except (MalformedPacket, ValueError) as error:
-            log.info("malformed packet", transport=eio_sid, error=str(error))
-            await self.eio.close(eio_sid)
+            log.info("malformed packet", transport=link.id, error=str(error))
+            self.eio.close(link.id)
+        return None
 
-    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: object) -> None:
-        """Unlike stock: an unknown namespace is named so, a second CONNECT closes, an exception leaves nothing
-        behind, and what a namespace sends on connecting follows the CONNECT packet."""
-        namespace = namespace or "/"
-        handler = self._served.get(namespace)
-        if handler is None:
-            if namespace in self.handlers or namespace in self.namespace_handlers:
-                await super()._handle_connect(eio_sid, namespace, data)
-            else:
-                refused = {"message": "Invalid namespace"}
-                await self._send(eio_sid, wire.CONNECT_ERROR, namespace, data=refused)
-            return
-        try:
-            await self.limits.hit(EVENT_RATE, "CONNECT", eio_sid)
-        except RateLimited:
-            await self.eio.close(eio_sid)
-            return
-        sid = await self.manager.pre_connect(eio_sid, namespace)
-        if sid is None:
-            await self.eio.close(eio_sid)
-            return
-        try:
-            if (refusal := self._refusals.get(eio_sid)) is not None:
-                raise refusal.reason  # noqa: TRY301 - one place turns refusals into packets
-            connection = await handler.admit(sid, eio_sid, self.environ[eio_sid], data)
-        except Exception as error:
-            await self.manager.disconnect(sid, namespace, ignore_queue=True)
-            await self._send(eio_sid, wire.CONNECT_ERROR, namespace, data=self._connect_error(error))
-            return
-        if eio_sid not in self.environ:  # left while it was being admitted
-            await self.manager.disconnect(sid, namespace, ignore_queue=True)
-            self.admission.leave(eio_sid)
-            handler.discard(connection)
-            return
-        await self._send(eio_sid, wire.CONNECT, namespace, data={"sid": sid})
-        await self.manager.connect(sid, namespace)
-        try:
-            await handler.welcome(connection)
-        except Exception:
-            log.exception("welcome failed", namespace=namespace, connection=connection.id)
-            await self.eio.close(eio_sid)
+    def _decode(self, link: Link, data: str | bytes) -> Packet | None:
+        """None while attachments are to come. Raises MalformedPacket or UnusablePacket."""
+        packet = link.pending
+        if packet is not None:
+            if not packet.add_attachment(data):
+                return None
+            link.pending = None
+            return packet
+        if not data:  # it would pass python-socketio's decoder unread
+            raise MalformedPacket("an empty message")
+        packet = Packet(encoded_packet=data)
+        if packet.packet_type not in (wire.BINARY_EVENT, wire.BINARY_ACK):
+            return packet
+        if (packet.namespace or "/") not in link.members:
+            raise MalformedPacket("binary data to a namespace that was not joined")
+        link.pending = packet
+        return None
 
-    def _connect_error(self, error: Exception) -> dict[str, object]:
-        if isinstance(error, ConnectionClosed):
-            return {"message": error.message, "data": error.to_refusal()}
-        internal = InternalError(secrets.token_hex(8))
-        log.error("connect failed", error_id=internal.error_id, exc_info=error)
-        return {"message": internal.message, "data": internal.to_wire() | {"close_code": 1011}}
+    def _take(self, link: Link, packet: Packet) -> Awaitable[None] | None:
+        kind, namespace = packet.packet_type, packet.namespace or "/"
+        if kind in (wire.EVENT, wire.BINARY_EVENT):
+            return self._event(link, namespace, packet.id, packet.data)
+        if kind in (wire.ACK, wire.BINARY_ACK):
+            return self._ack(link, namespace, packet.id, packet.data)
+        if kind == wire.CONNECT:
+            return self._entrance.connect(link, namespace, packet.data)
+        member = link.members.get(namespace)
+        if member is not None:
+            self._leave(member, self.reason.CLIENT_DISCONNECT)
+        else:
+            self._stray(link, namespace)
+        return None
 
-    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: list[Any]) -> None:
-        namespace = namespace or "/"
-        known = self._connection(eio_sid, namespace)
-        if known is not None:
-            handler, connection = known
-            reply = None if id is None else self._reply(eio_sid, namespace, id)
-            await handler.receive(connection, data[0], data[1:], reply)
-        elif namespace in self._served:
-            if not self.admission.holds(eio_sid):  # an EVENT before CONNECT; Node closes too
-                await self.eio.close(eio_sid)
-        elif not self.manager.is_connected(self.manager.sid_from_eio_sid(eio_sid, namespace), namespace):
-            await self.eio.close(eio_sid)
-        elif data[0] not in self.reserved_events:
-            await super()._handle_event(eio_sid, namespace, id, data)
+    def _event(self, link: Link, namespace: str, id: int | None, data: list[Any]) -> Awaitable[None] | None:
+        member = link.members.get(namespace)
+        if member is not None and member.connected and member.membership is not None and member.connection is not None:
+            reply = None if id is None else partial(self._reply, link.session, namespace, id)
+            return member.membership.receive(member, member.connection, data[0], data[1:], reply)
+        self._stray(link, namespace)
+        return None
 
-    async def _handle_ack(self, eio_sid: str, namespace: str | None, id: int, data: list[Any]) -> None:
+    def _stray(self, link: Link, namespace: str) -> None:
+        """A packet to a namespace that the client is not in. It may have crossed the end of its membership; else it
+        does not speak the protocol, and Node closes too."""
+        if namespace not in link.left:
+            self.eio.close(link.id)
+
+    async def _ack(self, link: Link, namespace: str, id: int | None, data: list[Any]) -> None:
         """Unlike stock: an answer that nothing waits for is refused."""
-        namespace = namespace or "/"
-        known = self._connection(eio_sid, namespace)
-        if known is not None:
-            await known[0].begin(known[1])
-        member = self.manager.member(self.manager.sid_from_eio_sid(eio_sid, namespace), namespace)
-        callback = None if member is None else member.callbacks.pop(id, None)
+        member = link.members.get(namespace)
+        if member is None or member.membership is None or member.connection is None:
+            self._stray(link, namespace)
+            return
+        await member.membership.begun(member)
+        callback = None if id is None or member.callbacks is None else member.callbacks.pop(id, None)
         if callback is not None:
             result = callback(*data)
             if inspect.isawaitable(result):
                 await result
-        elif data and known is not None:
-            await known[0].refuse_ack(known[1])
+        elif data:
+            await member.membership.refuse_ack(member.connection)
 
-    async def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
+    def _refuse(self, link: Link, error: UnusablePacket) -> Awaitable[None] | None:
+        member = link.members.get(error.namespace)
+        if member is None or member.membership is None or member.connection is None:
+            self._stray(link, error.namespace)
+            return None
+        reply = None if error.ack_id is None else partial(self._reply, link.session, error.namespace, error.ack_id)
+        refuse = partial(member.membership.refuse, member.connection, error.message, reply)
+        return member.membership.queue(member, refuse)
+
+    @staticmethod
+    def _reply(session: Session, namespace: str, id: int, *results: object) -> None:
+        session.send(frames.message(*packets.encode(wire.ACK, namespace, list(results), id)))
+
+    # -- members go ---------------------------------------------------------------------------------------------
+
+    def _leave(self, member: Member, reason: str, *, resumable: bool = False) -> None:
         """Leaves all rooms at once; the namespace hears of it in order, after the events that came before."""
-        namespace = namespace or "/"
-        known = self._connection(eio_sid, namespace)
-        if known is None:
-            if namespace not in self._served:
-                await super()._handle_disconnect(eio_sid, namespace, reason)
-            return
-        handler, connection = known
-        await self.manager.disconnect(connection.id, namespace, ignore_queue=True)
-        self.admission.leave(eio_sid)
-        handler.gone(connection, reason or self.reason.CLIENT_DISCONNECT)
+        if not member.connected or member.membership is None:
+            return  # it is being admitted, and will be discarded
+        self.manager.drop(member, resumable=resumable)
+        self.admission.leave(member.link.id)
+        member.link.left.add(member.namespace)
+        member.membership.gone(member, reason)
+        if not member.link.members and not member.link.session.closed:
+            self.watch_outside(member.link)
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
-        namespace = namespace or "/"
-        if namespace not in self._served:
-            await super().disconnect(sid, namespace=namespace, ignore_queue=ignore_queue)
-            return
-        transport_id = self.manager.eio_sid_from_sid(sid, namespace)
-        if transport_id is not None:
-            await self._send(transport_id, wire.DISCONNECT, namespace)
-            await self._handle_disconnect(transport_id, namespace, self.reason.SERVER_DISCONNECT)
-
-    def _connection(self, transport_id: str, namespace: str) -> tuple[Namespace, Connection] | None:
-        handler = self._served.get(namespace)
-        if handler is None:
-            return None
-        sid = self.manager.sid_from_eio_sid(transport_id, namespace)
-        connection = handler.connection(sid) if sid is not None else None
-        return None if connection is None else (handler, connection)
-
-    def _replier(self, transport_id: str, packet: UnusablePacket) -> Callable[[object], Awaitable[None]] | None:
-        return None if packet.ack_id is None else self._reply(transport_id, packet.namespace, packet.ack_id)
-
-    def _reply(self, transport_id: str, namespace: str, ack_id: int) -> Callable[[object], Awaitable[None]]:
-        async def reply(result: object) -> None:
-            await self._send(transport_id, wire.ACK, namespace, data=[result], ack_id=ack_id)
-
-        return reply
+        member = self.manager.member(sid, namespace or "/")
+        if member is not None:
+            member.link.session.send(frames.message(*packets.encode(wire.DISCONNECT, member.namespace)))
+            self._leave(member, self.reason.SERVER_DISCONNECT)
 
     # -- what falls due ----------------------------------------------------------------------------------------
 
@@ -359,23 +423,21 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         while True:
             await asyncio.sleep(TICK_SECONDS)
             await self.expire_tokens(self.admission.now())
-            await self.close_idle(self._clock())
+            self.close_idle(self.clock())
+            self.manager.prune()
 
     async def expire_tokens(self, now: float) -> None:
         """Warns of and ends what runs out by `now`, in seconds since the epoch."""
         for due, connection in self._expiry.due(now):
             handler = self._served[connection.namespace]
-            await (handler.end_expired(connection) if due is Due.END else handler.warn_expiring(connection, now))
+            if isinstance(handler, Namespace):
+                await (handler.end_expired(connection) if due is Due.END else handler.warn_expiring(connection, now))
 
-    async def close_idle(self, now: float) -> None:
-        """Closes transports that by `now`, on the monotonic clock, have not connected to a namespace in time."""
-        while self._arrivals and self._arrivals[0][0] <= now:
-            _, transport_id = self._arrivals.popleft()
-            if transport_id in self.environ and not any(
-                self.manager.sid_from_eio_sid(transport_id, namespace)
-                for namespace in list(self.manager.get_namespaces())
-            ):
-                await self.eio.close(transport_id)
+    def close_idle(self, now: float) -> None:
+        """Closes transports that by `now`, on the monotonic clock, have been in no namespace for too long."""
+        due = list(itertools.takewhile(lambda each: each[1] <= now, self._outside.items()))
+        for transport_id, _ in due:
+            self.eio.close(transport_id)
 
 
 def _quiet(name: str) -> logging.Logger:

@@ -112,6 +112,8 @@ def create_engine(
         )
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        if Path(parsed.database).is_dir():  # aiosqlite would find out, and its thread fall over its own report of it
+            raise IsADirectoryError(f"{parsed.database} is a directory, not a database")
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **json)
 
     def prepare(connection: Any, _record: object) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from marshmallow import fields
+from hypothesis import given
+from hypothesis import strategies as st
+from marshmallow import fields, post_load
 
 from server.errors import InvalidMessage
-from server.realtime.schema import Count, Flag, Identifier, Payload, Text, load
+from server.realtime.schema import Count, Flag, Identifier, Payload, Shape, Text, load
 
 
 class Everything(Payload):
@@ -80,3 +83,54 @@ def test_the_items_of_a_list_are_named_as_json_can() -> None:
     with pytest.raises(InvalidMessage) as refused:
         load(Numbers(), {"numbers": [1, "x"]})
     assert refused.value.details == {"numbers": {"1": ["Not a valid integer."]}}
+
+
+class Plain(Payload):
+    text = Text(most=5, required=True)
+    name = Identifier(most=5, load_default="none")
+    count = Count(least=1, most=9, load_default=None, allow_none=True)
+    flag = Flag(required=True)
+    raw = fields.Raw(load_default=None)
+
+
+VALUES = st.one_of(
+    st.text(max_size=7), st.integers(-1, 11), st.booleans(), st.none(), st.floats(), st.binary(max_size=3), st.just("5")
+)
+
+
+@given(st.dictionaries(st.sampled_from(["text", "name", "count", "flag", "raw", "other"]), VALUES))
+def test_a_shape_takes_what_marshmallow_takes_and_refuses_what_it_refuses(payload: dict[str, object]) -> None:
+    def outcome(load: Callable[[object], object]) -> object:
+        try:
+            return load(payload)
+        except InvalidMessage as error:
+            return error.to_wire()
+
+    expected = outcome(lambda raw: load(Plain(), raw))
+    assert repr(outcome(Shape(Plain()).load)) == repr(expected)
+
+
+def test_what_is_right_as_it_stands_does_not_ask_marshmallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = Shape(Plain())
+    monkeypatch.setattr(Plain, "load", None)
+    loaded = shape.load({"flag": True, "text": "text"})
+    assert loaded == {"text": "text", "name": "none", "count": None, "flag": True, "raw": None}
+
+
+def test_schemas_with_hooks_and_fields_that_are_more_than_they_say_are_left_to_marshmallow() -> None:
+    class Shout(Text):
+        def _deserialize(self, value: Any, *arguments: Any, **options: Any) -> str:
+            return str(value).upper()
+
+    class Hooked(Payload):
+        text = Text(most=5)
+
+        @post_load
+        def wrap(self, data: dict[str, object], **options: Any) -> dict[str, object]:
+            return {"wrapped": data}
+
+    class Shouted(Payload):
+        text = Shout(most=5)
+
+    assert Shape(Hooked()).load({"text": "x"}) == {"wrapped": {"text": "x"}}
+    assert Shape(Shouted()).load({"text": "x"}) == {"text": "X"}

@@ -19,7 +19,9 @@ from server.realtime.namespace import Namespace, event
 from server.realtime.rooms import room_name
 from server.realtime.schema import Count, Payload, Text
 from server.realtime.server import Bounds, RealtimeServer
-from tests.support.running import SECRET, Running
+from tests.support.running import SECRET, Running, token
+
+AS_IN_APP = {"ping_interval": 20, "ping_timeout": 10, "most_missed_pongs": 3}
 
 
 class Say(Payload):
@@ -97,6 +99,11 @@ class EchoNamespace(Namespace):
         await self.ask(connection, "question", {}, Answer, timeout=5)
 
 
+def connect_packet(sub: str = "alice") -> str:
+    """What a raw client enters with."""
+    return f'40/echo,{{"token":"{token(sub)}"}}'
+
+
 @asynccontextmanager
 async def serving(
     *,
@@ -118,21 +125,16 @@ async def serving(
         exempt_loopback=exempt_loopback,
         **clock,
     )
-    server = RealtimeServer(admission, limits, bounds=bounds, **options)
+    server = RealtimeServer(admission, limits, bounds=bounds, **(AS_IN_APP | options))
     namespace = EchoNamespace(require_auth=require_auth)
     server.add(namespace)
     app = web.Application()
-    server.attach(app)
 
-    async def start(app: web.Application) -> None:
-        await server.start()
-
-    async def stop(app: web.Application) -> None:
+    async def open_gate(app: web.Application) -> None:
         namespace.gate.set()
-        await server.stop()
 
-    app.on_startup.append(start)
-    app.on_shutdown.append(stop)
+    app.on_shutdown.append(open_gate)
+    server.attach(app)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

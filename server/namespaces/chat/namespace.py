@@ -33,6 +33,9 @@ class ChatNamespace(Namespace):
         super().__init__(require_auth=require_auth)
         self.service = ChatService(database, self, agents, options, later=later)
 
+    async def recovered(self, connection: Connection) -> None:
+        await self.service.recovered(connection)
+
     async def left(self, connection: Connection, rooms_left: Collection[str], reason: str) -> None:
         await self.service.left(connection)
 

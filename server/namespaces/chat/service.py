@@ -107,16 +107,31 @@ class ChatService:
     async def review(self, connection: Connection) -> None:
         """Leaves the sessions that a connection's new identity may not use."""
         for session_id in self._presence.sessions(connection):
-            try:
-                async with self._database.reading() as db:
-                    await _access(db, connection.identity, await models.find_session(db, session_id))
-            except Forbidden:
+            if not await self._may_use(connection, session_id):
                 await self.leave(connection, session_id)
+
+    async def recovered(self, connection: Connection) -> None:
+        """It is in the rooms again that it was in: its user is back in those sessions that are still open to it."""
+        prefix = _room_of(connection, "")
+        for room in [each for each in connection.rooms if each.startswith(prefix)]:
+            session_id = room.removeprefix(prefix)
+            if not await self._may_use(connection, session_id):
+                await self._floor.leave(connection, room)
+            elif self._presence.enter(session_id, connection):
+                await self._announce("user_joined", session_id, room, connection)
 
     async def left(self, connection: Connection) -> None:
         """It disconnected."""
         for session_id in self._presence.sessions(connection):
             await self._gone(connection, session_id, _room_of(connection, session_id))
+
+    async def _may_use(self, connection: Connection, session_id: str) -> bool:
+        try:
+            async with self._database.reading() as db:
+                await _access(db, connection.identity, await models.find_session(db, session_id))
+        except Forbidden:
+            return False
+        return True
 
     async def _gone(self, connection: Connection, session_id: str, room: str) -> None:
         if self._typists.stop(session_id, connection):
@@ -234,7 +249,8 @@ class ChatService:
     async def _tell_typing(self, session_id: str, connection: Connection, *, is_typing: bool) -> None:
         payload = {"session_id": session_id, "user_id": connection.user_id, "is_typing": is_typing}
         room = _room_of(connection, session_id)
-        await self._floor.emit("typing", payload, room=room, skip=connection.id, volatile=True)
+        key = (session_id, connection.user_id)
+        await self._floor.emit("typing", payload, room=room, skip=connection.id, volatile=True, conflate=key)
 
     async def _announce(self, event: str, session_id: str, room: str, connection: Connection) -> None:
         payload = {

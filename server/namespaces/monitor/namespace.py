@@ -6,7 +6,7 @@ from pathlib import Path
 
 from server.errors import ConfigError
 from server.namespaces.monitor import catalogue, schemas
-from server.namespaces.monitor.service import MonitorService
+from server.namespaces.monitor.service import EVERY_MACHINE, MonitorService
 from server.namespaces.monitor.sources import Source
 from server.namespaces.monitor.sources.simulated import SimulatedSource
 from server.realtime.connection import Connection
@@ -21,11 +21,11 @@ class MonitorNamespace(Namespace):
         sources = [_source(group) for group in equipment.groups]
         self._service = MonitorService(self, equipment.machines, sources, period=period)
 
-    async def greet(self, connection: Connection) -> None:
+    async def greet(self, connection: Connection, *, recovered: bool) -> None:
         """As in its seed, and the newest status at once, so that nobody looks at an empty page for a period."""
         await self.send(connection, "connection_status", schemas.connection_status())
         if (newest := self._service.newest()) is not None:
-            await self.send(connection, "equipment_status", newest, volatile=True)
+            await self.send(connection, "equipment_status", newest, volatile=True, conflate=EVERY_MACHINE)
 
     async def start(self) -> None:
         for name, work in self._service.work():

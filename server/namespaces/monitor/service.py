@@ -36,6 +36,9 @@ FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 5.0
 
 
+EVERY_MACHINE = "every machine"  # what a status conflates with: it tells of all of them
+
+
 class Schedule:
     """The moments start, start + period, start + 2 periods…: none is given twice, missed ones are skipped, but the
     first never is."""
@@ -118,7 +121,9 @@ class MonitorService:
             await self._until(schedule)
             self._sent = True
             try:
-                await self._delivery.emit("equipment_status", self._status(), room=rooms.EVERYONE, volatile=True)
+                await self._delivery.emit(
+                    "equipment_status", self._status(), room=rooms.EVERYONE, volatile=True, conflate=EVERY_MACHINE
+                )
             except Exception:  # one status that is not delivered may not be the last
                 log.exception("status not delivered")
 

@@ -37,6 +37,10 @@ class TradingNamespace(Namespace):
         if self._feed is not None:
             self.spawn(broadcast(self._feed, self._service.announce), "feed")
 
+    async def recovered(self, connection: Connection) -> None:
+        """Its new token may have fewer roles."""
+        await self._service.review(connection)
+
     @event("subscribe", schemas.Subscribe)
     async def subscribe(
         self, connection: Connection, channel: str | None, since: schemas.Since | None

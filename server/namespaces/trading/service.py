@@ -137,11 +137,21 @@ class TradingService:
                 await self._emit(copy, self._logs.append(copy, message.type, body))
 
     async def _emit(self, log: ChannelLog, message: Message) -> None:
-        volatile = log.kind.conflate_key is not None
-        await self._rooms.emit(message.type, message.payload, room=_audience(log), volatile=volatile)
+        key = _conflate(log, message)
+        await self._rooms.emit(
+            message.type, message.payload, room=_audience(log), volatile=key is not None, conflate=key
+        )
 
     def _reached(self, log: ChannelLog) -> int:
         return sum(len(self._rooms.members(_audience(each))) for each in (log, *self._logs.copies(log)))
+
+
+def _conflate(log: ChannelLog, message: Message) -> tuple[str, str] | None:
+    """What a message is a newer version of, for classes that want only the newest."""
+    if log.kind.conflate_key is None:
+        return None
+    data = message.payload.get("data")
+    return log.channel, str(data.get(log.kind.conflate_key)) if isinstance(data, Mapping) else ""
 
 
 def _named(channel: str | None, purpose: str) -> str:

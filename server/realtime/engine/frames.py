@@ -1,59 +1,109 @@
-"""One packet, encoded at most once for each kind of transport, however many receive it. Pure."""
+"""One message, encoded at most once for each kind of transport, however many receive it. Pure."""
 
 from __future__ import annotations
 
 import base64
+import zlib
+from collections.abc import Hashable, Sequence
 
 from server.realtime.engine import protocol
 
-_TEXT, _BINARY = 0x81, 0x82  # RFC 6455 §5.2: FIN and the opcode
+_FIN, _DEFLATED = 0x80, 0x40  # RFC 6455 §5.2, RFC 7692 §6
+TEXT, BINARY = 0x1, 0x2
+CLOSE_OPCODE, PONG_OPCODE = 0x8, 0xA
+
+#: Below the first, deflate gains nothing worth its time; above the second, it would hold up everybody else
+#: (level 1 takes some 8 ms for a megabyte).
+DEFLATE_FROM_BYTES, DEFLATE_TO_BYTES = 1024, 256 * 1024
+DEFLATE_LEVEL = 1
+_DEFLATE_TAIL = b"\x00\x00\xff\xff"  # RFC 7692 §7.2.1: cut off here, put back by the receiver
 
 
 class Packet:
-    """`data` is the packet's text with its type, or a message's bytes."""
+    """`parts` are Engine.IO packets, as text with its type or a message's bytes: a message and its attachments, which
+    travel together or not at all.
 
-    __slots__ = ("_frame", "_polled", "data")
+    A `volatile` one is worthless once a newer one exists: who cannot take it in time does not get it. Of those with
+    the same `key` only the newest waits.
+    """
 
-    def __init__(self, data: str | bytes) -> None:
-        self.data = data
-        self._frame: bytes | None = None
+    __slots__ = ("_deflated", "_polled", "frame", "key", "parts", "volatile")
+
+    def __init__(self, *parts: str | bytes, volatile: bool = False, key: Hashable | None = None) -> None:
+        self.parts = parts
+        self.volatile = volatile
+        self.key = key
+        self.frame = frame(parts[0]) if len(parts) == 1 else b"".join(map(frame, parts))
+        self._deflated: bytes | None = None
         self._polled: str | None = None
 
     @property
-    def frame(self) -> bytes:
-        """A whole websocket frame."""
-        if self._frame is None:
-            self._frame = frame(self.data)
-        return self._frame
+    def size(self) -> int:
+        return len(self.frame)
+
+    @property
+    def deflated(self) -> bytes:
+        """The frames for a peer that negotiated permessage-deflate: without a reference to earlier messages, so the
+        same bytes are valid for all of them (RFC 7692 §7.1.1.1: a server may always start with an empty window)."""
+        if self._deflated is None:
+            self._deflated = b"".join(map(_deflated_frame, self.parts))
+        return self._deflated
 
     @property
     def polled(self) -> str:
         """As a part of a polling payload."""
         if self._polled is None:
-            self._polled = self.data if isinstance(self.data, str) else f"b{base64.b64encode(self.data).decode()}"
+            self._polled = protocol.SEPARATOR.join(
+                part if isinstance(part, str) else f"b{base64.b64encode(part).decode()}" for part in self.parts
+            )
         return self._polled
+
+
+def message(*parts: str | bytes, volatile: bool = False, key: Hashable | None = None) -> Packet:
+    return Packet(
+        *[protocol.MESSAGE + part if isinstance(part, str) else part for part in parts], volatile=volatile, key=key
+    )
+
+
+def frame(data: str | bytes) -> bytes:
+    """An unmasked frame, as servers send them."""
+    if isinstance(data, str):
+        body = data.encode()
+        return _header(_FIN | TEXT, len(body)) + body
+    return _header(_FIN | BINARY, len(data)) + data
+
+
+def control(opcode: int, body: bytes = b"") -> bytes:
+    return _header(_FIN | opcode, len(body)) + body
+
+
+def close(code: int) -> bytes:
+    return control(CLOSE_OPCODE, code.to_bytes(2, "big"))
+
+
+def payload(packets: Sequence[Packet]) -> str:
+    """The body of a poll's response."""
+    return protocol.SEPARATOR.join(packet.polled for packet in packets)
+
+
+def _header(first: int, size: int) -> bytes:
+    """The length takes 1, 3 or 9 bytes."""
+    if size < 126:
+        return bytes((first, size))
+    if size < 65_536:
+        return bytes((first, 126)) + size.to_bytes(2, "big")
+    return bytes((first, 127)) + size.to_bytes(8, "big")
+
+
+def _deflated_frame(data: str | bytes) -> bytes:
+    if not DEFLATE_FROM_BYTES <= len(data) <= DEFLATE_TO_BYTES:
+        return frame(data)
+    opcode, body = (TEXT, data.encode()) if isinstance(data, str) else (BINARY, data)
+    deflate = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflated = (deflate.compress(body) + deflate.flush(zlib.Z_SYNC_FLUSH)).removesuffix(_DEFLATE_TAIL)
+    return _header(_FIN | _DEFLATED | opcode, len(deflated)) + deflated
 
 
 PING = Packet(protocol.PING)
 NOOP = Packet(protocol.NOOP)
 CLOSE = Packet(protocol.CLOSE)
-
-
-def message(data: str | bytes) -> Packet:
-    return Packet(f"{protocol.MESSAGE}{data}" if isinstance(data, str) else data)
-
-
-def frame(data: str | bytes) -> bytes:
-    """An unmasked frame, as servers send them: the length takes 1, 3 or 9 bytes (RFC 6455 §5.2)."""
-    opcode, body = (_TEXT, data.encode()) if isinstance(data, str) else (_BINARY, data)
-    size = len(body)
-    if size < 126:
-        return bytes((opcode, size)) + body
-    if size < 65_536:
-        return bytes((opcode, 126)) + size.to_bytes(2, "big") + body
-    return bytes((opcode, 127)) + size.to_bytes(8, "big") + body
-
-
-def payload(packets: list[Packet]) -> str:
-    """The body of a poll's response."""
-    return protocol.SEPARATOR.join(packet.polled for packet in packets)

@@ -10,6 +10,7 @@ from server.realtime.engine import frames, protocol
 from server.realtime.engine.protocol import Malformed, TooBig
 from server.realtime.engine.session import Session
 
+BODY_TIMEOUT_SECONDS = 30
 PACKETS_A_TURN = 64  # of one payload, before others get theirs
 COMPRESS_FROM_BYTES = 1024
 HEADERS = {"Cache-Control": "no-store"}
@@ -18,12 +19,12 @@ HEADERS = {"Cache-Control": "no-store"}
 async def take(request: web.Request, session: Session, most_bytes: int) -> web.Response:
     """A GET. A second one while the first waits ends the session, and so does one whose client is gone."""
     if session.polling:
-        await session.end("transport error")
+        session.end("transport error")
         raise protocol.bad_request()
     try:
         packets = await session.poll(most_bytes, lambda: request.transport is not None)
     except (asyncio.CancelledError, ConnectionResetError):
-        await session.end("transport close")
+        session.end("transport close")
         raise
     return respond(frames.payload(packets))
 
@@ -31,24 +32,25 @@ async def take(request: web.Request, session: Session, most_bytes: int) -> web.R
 async def bring(request: web.Request, session: Session, most_bytes: int) -> web.Response:
     """A POST. Raises Refused; whatever is wrong with one ends the session."""
     if session.posting:
-        await session.end("transport error")
+        session.end("transport error")
         raise protocol.bad_request()
     session.posting = True
     try:
         for number, packet in enumerate(protocol.decode_payload(await _read(request, most_bytes)), start=1):
-            await session.receive(packet)
+            if (work := session.receive(packet)) is not None:
+                await session.settle(work)
             if number % PACKETS_A_TURN == 0:
                 await asyncio.sleep(0)
             if session.closed:
                 break
     except Malformed:
-        await session.end("parse error")
+        session.end("parse error")
         raise protocol.bad_request() from None
     except TooBig:
-        await session.end("transport error")
+        session.end("transport error")
         raise protocol.too_large() from None
     except BaseException:
-        await session.end("transport error")
+        session.end("transport error")
         raise
     finally:
         session.posting = False
@@ -59,9 +61,10 @@ async def _read(request: web.Request, most_bytes: int) -> str:
     body = bytearray()
     size = request.content_length or 0
     try:
-        while size <= most_bytes and (chunk := await request.content.readany()):
-            body += chunk
-            size = max(size, len(body))
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            while size <= most_bytes and (chunk := await request.content.readany()):
+                body += chunk
+                size = max(size, len(body))
         text = body.decode()
     except Exception as error:  # cut short, no UTF-8, or not in the encoding that its header names
         raise Malformed("unreadable body") from error

@@ -10,13 +10,15 @@ from collections.abc import Mapping
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = "0123456"
 
+BASE64 = "b"
+
 SEPARATOR = "\x1e"
 PROBE = "probe"
 VERSION = "4"
 
 #: Close codes of a websocket (SPEC §1, RFC 6455 §7.4.1).
-NORMAL, GOING_AWAY, PROTOCOL_ERROR, TOO_BIG = 1000, 1001, 1002, 1009
-TRY_LATER, HEARTBEAT_LOST, TOO_SLOW = 1013, 4003, 4008
+NORMAL, GOING_AWAY, PROTOCOL_ERROR, INVALID_DATA, TOO_BIG = 1000, 1001, 1002, 1007, 1009
+TRY_LATER, HEARTBEAT_LOST, TOO_SLOW, SESSION_REPLACED = 1013, 4003, 4008, 4009
 
 
 class Malformed(ValueError):
@@ -57,6 +59,10 @@ def too_large() -> Refused:
     return Refused(3, "Payload too large", status=413)
 
 
+def unavailable() -> Refused:
+    return Refused(4, "Server full", status=503)
+
+
 def version_unsupported() -> Refused:
     return Refused(5, "Unsupported protocol version")
 
@@ -76,12 +82,17 @@ def decode_payload(body: str) -> list[str | bytes]:
     return [_unpack(packet) for packet in body.split(SEPARATOR)]
 
 
+def decode_base64(packet: str) -> bytes:
+    """Bytes as text, in payloads and from clients that say everything as text. Raises Malformed."""
+    try:
+        return base64.b64decode(packet[1:], validate=True)
+    except ValueError as error:
+        raise Malformed("base64") from error
+
+
 def _unpack(packet: str) -> str | bytes:
-    if packet.startswith("b"):
-        try:
-            return base64.b64decode(packet[1:], validate=True)
-        except ValueError as error:
-            raise Malformed("base64") from error
+    if packet.startswith(BASE64):
+        return decode_base64(packet)
     if packet[:1] not in (CLOSE, PONG, MESSAGE):
         raise Malformed("packet type")
     return packet

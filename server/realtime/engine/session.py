@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from server.realtime.engine import frames, protocol
 from server.realtime.engine.frames import Packet
-from server.realtime.engine.outbox import Cork, Outbox
+from server.realtime.engine.outbox import Outbox, Outlet
 from server.realtime.engine.protocol import Malformed, TooBig
 
 UPGRADE_PACE_SECONDS = 0.1  # as Node
@@ -17,13 +17,16 @@ UPGRADE_PACE_SECONDS = 0.1  # as Node
 class Peer(Protocol):
     """The websocket of a session."""
 
-    async def close(self, code: int) -> None: ...
+    def close(self, code: int) -> None: ...
 
 
 class Owner(Protocol):
-    """What a session tells the engine; all of it at most once at a time."""
+    """What a session tells the engine."""
 
-    async def on_message(self, session: Session, data: str | bytes) -> None: ...
+    never_too_big: int  # characters or bytes; of longer packets `too_big` is asked
+
+    def on_message(self, session: Session, data: str | bytes) -> Awaitable[None] | None:
+        """What it returns is awaited before the next message is handed over."""
 
     def too_big(self, session: Session, data: str | bytes) -> bool: ...
 
@@ -31,26 +34,43 @@ class Owner(Protocol):
 
     def on_overflow(self, session: Session) -> None: ...
 
-    async def on_closed(self, session: Session, reason: str) -> None: ...
+    def on_closed(self, session: Session, reason: str) -> None:
+        """Once."""
 
 
 class Session:
-    def __init__(
-        self, id: str, environ: dict[str, Any], owner: Owner, cork: Cork, *, most: int, most_bytes: int
-    ) -> None:
+    __slots__ = (
+        "_owner",
+        "_peer",
+        "_says_close",
+        "closed",
+        "handling",
+        "id",
+        "outbox",
+        "polling",
+        "pong",
+        "posting",
+        "probed",
+        "state",
+        "upgrading",
+        "user_session",
+    )
+
+    def __init__(self, id: str, owner: Owner, outlet: Outlet) -> None:
         self.id = id
-        self.environ = environ
         self.closed = False
-        self._says_close = False
         self.probed = False  # a websocket wants to take over
         self.upgrading = False  # and was answered: what is polled from here on is kept for it
         self.polling = False  # a GET waits
         self.posting = False  # a POST is read
         self.handling = False  # a message: what comes behind it, a pong for one, is not read meanwhile
-        self.user_session: dict[str, Any] = {}  # python-socketio keeps its `session()` here
+        self.pong: asyncio.Future[None] | None = None  # somebody waits for one
+        self.state: Any = None  # what the layer above knows of it
+        self.user_session: dict[str, Any] | None = None  # python-socketio keeps its `session()` here
+        self._says_close = False
         self._owner = owner
         self._peer: Peer | None = None
-        self.outbox = Outbox(cork, lambda: owner.on_overflow(self), most=most, most_bytes=most_bytes)
+        self.outbox = Outbox(outlet, self._overflow)
 
     @property
     def transport(self) -> str:
@@ -58,39 +78,44 @@ class Session:
 
     def send(self, packet: Packet) -> None:
         """Nothing is awaited and nothing raises: a session that is gone takes no notice."""
-        if not self.closed:
-            self.outbox.put(packet)
+        self.outbox.put(packet)
 
-    def attach(self, peer: Peer, transport: asyncio.WriteTransport) -> None:
+    def attach(self, peer: Peer, transport: asyncio.WriteTransport, *, deflate: bool = False) -> None:
         """The session is on this websocket from here on."""
         self._peer = peer
         self.upgrading = False
-        self.outbox.attach(transport)
+        self.outbox.wake()
+        self.outbox.attach(transport, deflate=deflate)
 
-    async def receive(self, packet: str | bytes) -> None:
-        """Handles one packet, and is done when its handler is: who sends faster than that is held back by TCP.
+    def receive(self, packet: str | bytes) -> Awaitable[None] | None:
+        """Takes one packet. What it returns is awaited before the next: who sends faster is held back by TCP.
 
         Raises Malformed for what a client may not send, TooBig for more than it may.
         """
-        if self._owner.too_big(self, packet):
+        if len(packet) > self._owner.never_too_big and self._owner.too_big(self, packet):
             raise TooBig
         if isinstance(packet, bytes):
-            await self._message(packet)
-            return
+            return self._owner.on_message(self, packet)
         kind = packet[:1]
         if kind == protocol.MESSAGE:
-            await self._message(packet[1:])
-        elif kind == protocol.PONG:
+            return self._owner.on_message(self, packet[1:])
+        if kind == protocol.BASE64:
+            return self._owner.on_message(self, protocol.decode_base64(packet))
+        if kind == protocol.PONG:
+            if self.pong is not None and not self.pong.done():
+                self.pong.set_result(None)
             self._owner.on_pong(self)
         elif kind == protocol.CLOSE:
-            await self.end("client disconnect")
+            self.end("client disconnect")
         else:
             raise Malformed("packet type")
+        return None
 
-    async def _message(self, data: str | bytes) -> None:
+    async def settle(self, work: Awaitable[None]) -> None:
+        """Awaits what `receive` returned."""
         self.handling = True
         try:
-            await self._owner.on_message(self, data)
+            await work
         finally:
             self.handling = False
 
@@ -103,6 +128,8 @@ class Session:
         try:
             if self.upgrading:  # what there is to send is kept for the websocket, and its client polls on
                 await self.outbox.wait(UPGRADE_PACE_SECONDS)
+                if self._peer is not None:
+                    raise protocol.bad_request()
             elif not len(self.outbox) and not self.closed:
                 await self.outbox.wait(None)
         finally:
@@ -113,20 +140,20 @@ class Session:
             return self.outbox.take(most_bytes)
         return [frames.CLOSE] if self._says_close else [frames.NOOP]
 
-    async def end(self, reason: str, code: int = protocol.NORMAL) -> None:
+    def end(self, reason: str, code: int = protocol.NORMAL) -> None:
         """Once; whoever comes second finds it ended. What was sent before goes out before."""
         if self.closed:
             return
         self.closed = True
         peer, self._peer = self._peer, None
         self._says_close = reason != "client disconnect"
-        if peer is None:
-            self.outbox.wake()
-        else:
-            self.outbox.flush({})
+        self.outbox.shut()
+        self.outbox.wake()
         try:
-            await self._owner.on_closed(self, reason)
+            self._owner.on_closed(self, reason)
         finally:
-            self.environ = {}
             if peer is not None:
-                await peer.close(code)
+                peer.close(code)
+
+    def _overflow(self) -> None:
+        self._owner.on_overflow(self)

@@ -1,120 +1,237 @@
-"""The websocket transport on aiohttp: reads frames into a session, and upgrades one that began with polling."""
+"""The websocket transport: a connection taken over from aiohttp, whose messages go to a session as they come in."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Protocol
 
-from aiohttp import WSMsgType, web
+import structlog
+from aiohttp import web
 
-from server.realtime.engine import protocol
+from server.realtime.engine import frames, protocol, seams
+from server.realtime.engine.handshake import Agreement
 from server.realtime.engine.protocol import Malformed, TooBig
+from server.realtime.engine.reader import Broken, Closing, Message, Ping, Reader
 from server.realtime.engine.session import Session
+
+log = structlog.get_logger(__name__)
 
 UPGRADE_TIMEOUT_SECONDS = 10  # as Node
 CLOSE_TIMEOUT_SECONDS = 2
-DRAIN_CHECK_SECONDS = 0.02
-FRAMES_A_TURN = 64  # of one socket that has them ready, before others get theirs
+MESSAGES_A_TURN = 64  # of one socket that has them ready, before others get theirs
 SLACK_BYTES = 256 * 1024  # so that a message somewhat too big can be named before it is refused
+MOST_UNREAD_BYTES = 64 * 1024  # of answers to a peer that pings and does not read
+
+INTERNAL = 1011
 
 
-class Websocket:
-    """A session's peer: aiohttp reads, answers control frames and closes; data leaves by the session's outbox."""
+class Host(Protocol):
+    """What a websocket needs of the engine."""
 
-    def __init__(self, request: web.Request, most_bytes: int) -> None:
-        self._request = request
-        # Pings are answered in `_read`: aiohttp would answer a flood of them without ever letting others run.
-        self.socket = web.WebSocketResponse(
-            max_msg_size=most_bytes + SLACK_BYTES, timeout=CLOSE_TIMEOUT_SECONDS, autoping=False
-        )
+    def start(self, work: Coroutine[Any, Any, None]) -> object: ...
 
-    async def open(self) -> None:
-        """Raises ConnectionResetError when the client is gone already."""
-        await self.socket.prepare(self._request)
-        if self._request.transport is None:
-            raise ConnectionResetError
+    def on_lost(self, websocket: Websocket) -> None:
+        """Its connection is; calls its `lost` soon."""
 
-    async def close(self, code: int) -> None:
-        """What was written before leaves before; a peer that does not read is cut off after a while."""
-        transport = self._request.transport
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                await self.socket.close(code=code, drain=False)
-                while transport is not None and transport.get_write_buffer_size():  # noqa: ASYNC110 - it tells nobody
-                    await asyncio.sleep(DRAIN_CHECK_SECONDS)
-        except TimeoutError:
-            if transport is not None:
-                transport.abort()
 
-    async def serve(self, session: Session) -> web.WebSocketResponse:
+class Websocket(asyncio.Protocol):
+    """A session's peer. Data leaves by the session's outbox; what comes in is handed to the session one by one, and
+    while one is awaited nothing more is read."""
+
+    __slots__ = ("_broken", "_busy", "_closing", "_deflate", "_host", "_reader", "_session", "_timer", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, reader: Reader, host: Host, *, deflate: bool) -> None:
+        self._transport = transport
+        self._reader = reader
+        self._host = host
+        self._deflate = deflate
+        self._broken = False
+        self._session: Session | None = None
+        self._busy = False
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- a session's peer ---------------------------------------------------------------------------------------
+
+    def serve(self, session: Session) -> None:
         """A session from here to its end."""
-        if self._request.transport is None:
-            await session.end("transport close")
-            return self.socket
-        session.attach(self, cast("asyncio.WriteTransport", self._request.transport))
-        reason, code = "transport close", protocol.NORMAL
-        try:
-            reason = await self._read(session)
-        except TooBig:
-            reason, code = "transport error", protocol.TOO_BIG
-        except Malformed:
-            reason, code = "parse error", protocol.PROTOCOL_ERROR
-        finally:
-            await session.end(reason, code)
-        return self.socket
+        if self._closing or self._transport.is_closing():
+            session.end("transport close")
+            return
+        self._session = session
+        session.attach(self, self._transport, deflate=self._deflate)
+        if not self._busy:
+            self._pump()  # what came with the handshake
 
-    async def upgrade(self, session: Session) -> web.WebSocketResponse:
+    def probe(self, session: Session) -> None:
         """A session that polls comes over here if its client asks for it in time; else it stays where it was."""
-        await self.open()
         if session.closed or session.probed or session.transport == "websocket":
-            await self.close(protocol.PROTOCOL_ERROR)
-            return self.socket
+            self.close(protocol.PROTOCOL_ERROR)
+            return
         session.probed = True
+        self._session = session
+        self._timer = asyncio.get_running_loop().call_later(UPGRADE_TIMEOUT_SECONDS, self.close, protocol.NORMAL)
+        self._pump()
+
+    def close(self, code: int) -> None:
+        """What was written before leaves before; a peer that does not read or answer is cut off after a while."""
+        if self._closing:
+            return
+        self._closing = True
+        self._leave_probe()
+        if not self._transport.is_closing():
+            self._transport.write(frames.close(code))
+        self._set_timer()
+
+    # -- what the transport calls -------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._broken:
+            return
+        self._reader.feed(data)
+        if not self._busy:
+            self._pump()
+
+    def pause_writing(self) -> None:
+        if self._session is not None:
+            self._session.outbox.pause()
+
+    def resume_writing(self) -> None:
+        if self._session is not None and not self._session.probed:
+            self._session.outbox.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ten thousand may go in one turn of the loop, so no more is done here than must be."""
+        self._closing = True
+        self._host.on_lost(self)
+
+    def lost(self) -> None:
+        """The rest of it, when the engine finds the time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._leave_probe()
+        session, self._session = self._session, None
+        if session is not None:
+            session.end("transport close")
+
+    # -- what comes in ------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Hands over what has come, at most some of it at once."""
         try:
-            async with asyncio.timeout(UPGRADE_TIMEOUT_SECONDS):
-                agreed = await self._probe(session)
-        except (TimeoutError, OSError):
-            agreed = False
-        finally:
+            for _ in range(MESSAGES_A_TURN):
+                message = self._reader.next()
+                if message is None:
+                    return
+                work = self._take(message)
+                if work is not None:
+                    self._hold(work)
+                    return
+        except Broken as error:
+            self._end("transport error", error.code)
+        except TooBig:
+            self._end("transport error", protocol.TOO_BIG)
+        except Malformed:
+            self._end("parse error", protocol.PROTOCOL_ERROR)
+        except Exception:
+            log.exception("message failed")
+            self._end("transport error", INTERNAL)
+        else:
+            self._hold(asyncio.sleep(0))
+
+    def _take(self, message: Message) -> Awaitable[None] | None:
+        session = self._session
+        if isinstance(message, str | bytes):
+            if session is None or self._closing:
+                return None
+            if not session.probed:
+                return session.receive(message)
+            self._probed(session, message)
+        elif isinstance(message, Closing):
+            self._answer_close(message)
+        elif isinstance(message, Ping) and not self._closing:
+            self._answer_ping(message)
+        return None
+
+    def _answer_ping(self, message: Ping) -> None:
+        if not self._transport.is_closing() and self._transport.get_write_buffer_size() < MOST_UNREAD_BYTES:
+            self._transport.write(frames.control(frames.PONG_OPCODE, message.body))
+
+    def _probed(self, session: Session, message: str | bytes) -> None:
+        if message == protocol.PING + protocol.PROBE and not session.upgrading and not session.closed:
+            session.upgrading = True
+            self._transport.write(frames.frame(protocol.PONG + protocol.PROBE))
+            session.outbox.wake()  # the waiting poll ends, so that nothing is sent on two transports
+        elif message == protocol.UPGRADE and session.upgrading and not session.closed:
+            self._leave_probe()
+            if self._timer is not None:
+                self._timer.cancel()
+            self.serve(session)
+        else:
+            self.close(protocol.PROTOCOL_ERROR)
+
+    def _leave_probe(self) -> None:
+        session = self._session
+        if session is not None and session.probed:
             session.probed = session.upgrading = False
-        if not agreed or session.closed:
-            await self.close(protocol.PROTOCOL_ERROR)
-            return self.socket
-        return await self.serve(session)
+            self._session = None
 
-    async def _probe(self, session: Session) -> bool:
-        """Whether the client tried this websocket and wants it. Raises OSError when it went away instead."""
-        if await self._text() != f"{protocol.PING}{protocol.PROBE}":
-            return False
-        session.upgrading = True
-        await self.socket.send_str(f"{protocol.PONG}{protocol.PROBE}")
-        session.outbox.wake()  # the waiting poll ends, so that nothing is sent on two transports
-        return await self._text() == protocol.UPGRADE
+    def _hold(self, work: Awaitable[None]) -> None:
+        """Reads nothing more until the work is done."""
+        self._busy = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._host.start(self._go_on(work))
 
-    async def _text(self) -> str:
-        """Raises OSError at the end of the websocket."""
-        received = await self.socket.receive()
-        if received.type is not WSMsgType.TEXT:
-            raise OSError("no text")
-        text: str = received.data
-        return text
+    async def _go_on(self, work: Awaitable[None]) -> None:
+        session = self._session
+        try:
+            await (work if session is None else session.settle(work))
+        except Exception:
+            log.exception("message failed")
+            self._end("transport error", INTERNAL)
+        finally:
+            self._busy = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+        if not self._broken:
+            self._pump()
 
-    async def _read(self, session: Session) -> str:
-        """To the end of the websocket or of the session; why it ended."""
-        frames_read = 0
-        async for received in self.socket:
-            if received.type is WSMsgType.PING:
-                try:
-                    await self.socket.pong(received.data)
-                except ConnectionError:
-                    break
-            elif received.type is WSMsgType.ERROR:
-                return "transport error"
-            elif received.type is not WSMsgType.PONG:
-                await session.receive(received.data)
-            if session.closed:
-                break
-            frames_read += 1
-            if frames_read % FRAMES_A_TURN == 0:
-                await asyncio.sleep(0)
-        return "transport close"
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def _end(self, reason: str, code: int) -> None:
+        """For something that came in; nothing more of it is read."""
+        self._broken = True
+        session = self._session
+        if session is None or session.probed:
+            self.close(code)
+        else:
+            session.end(reason, code)
+
+    def _answer_close(self, message: Closing) -> None:
+        answers = not self._closing
+        self._closing = True
+        self._leave_probe()
+        if self._session is not None:
+            self._session.end("transport close")
+        if answers:
+            self._transport.write(frames.close(message.code or protocol.NORMAL))
+            self._set_timer()
+        self._transport.close()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_SECONDS, self._transport.abort)
+
+
+def accept(request: web.Request, agreed: Agreement, host: Host, most_bytes: int) -> Websocket:
+    """Raises ConnectionResetError when the client is gone already. The handler returns a `seams.Handed`."""
+    transport, tail = seams.take_over(request)
+    reader = Reader(most_bytes + SLACK_BYTES, deflate=agreed.deflate)
+    reader.feed(tail)
+    websocket = Websocket(transport, reader, host, deflate=agreed.deflate)
+    transport.write(agreed.response)
+    transport.set_protocol(websocket)
+    return websocket

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,14 @@ class Room:
         self._changed = asyncio.Condition()
 
     async def emit(
-        self, event: str, payload: Mapping[str, object], *, room: str, skip: str | None = None, volatile: bool = False
+        self,
+        event: str,
+        payload: Mapping[str, object],
+        *,
+        room: str,
+        skip: str | None = None,
+        volatile: bool = False,
+        conflate: Hashable | None = None,
     ) -> None:
         assert (room, skip, volatile) == ("the room", None, False)
         async with self._changed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping
 from typing import Any
 
 import pytest
@@ -38,7 +38,14 @@ class Floor:
         return True
 
     async def emit(
-        self, event: str, payload: Mapping[str, object], *, room: str, skip: str | None = None, volatile: bool = False
+        self,
+        event: str,
+        payload: Mapping[str, object],
+        *,
+        room: str,
+        skip: str | None = None,
+        volatile: bool = False,
+        conflate: Hashable | None = None,
     ) -> None:
         self.log.append((event, room))
 

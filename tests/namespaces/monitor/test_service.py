@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -137,7 +137,14 @@ class Outbox:
         self._time = time
 
     async def emit(
-        self, event: str, payload: Mapping[str, Any], *, room: str, skip: str | None = None, volatile: bool = False
+        self,
+        event: str,
+        payload: Mapping[str, Any],
+        *,
+        room: str,
+        skip: str | None = None,
+        volatile: bool = False,
+        conflate: Hashable | None = None,
     ) -> None:
         assert (event, room, skip, volatile) == ("equipment_status", "everyone", None, True)
         self.sent.append((self._time.now, dict(payload)))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import pytest
@@ -64,6 +64,7 @@ class Hall:
         room: str,
         skip: str | None = None,
         volatile: bool = False,
+        conflate: Hashable | None = None,
     ) -> None:
         if volatile:
             self.volatile.append(event)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,3 +36,23 @@ def test_a_packet_is_encoded_once_for_each_kind() -> None:
     assert (packet.frame, packet.polled) == (b"\x81\x064hello", "4hello")
     binary = frames.message(b"\x01\x02\x03\x04")
     assert (binary.frame, binary.polled) == (b"\x82\x04\x01\x02\x03\x04", "bAQIDBA==")
+
+
+def test_a_message_and_its_attachments_are_one_packet() -> None:
+    packet = frames.message("51-", b"\x01")
+    assert packet.frame == frames.frame("451-") + frames.frame(b"\x01")
+    assert packet.polled == "451-\x1ebAQ=="
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1024, max_size=3000))
+def test_what_is_deflated_needs_no_earlier_message(text: str) -> None:
+    opcode, body = read(frames.Packet(text).deflated)
+    assert opcode == 0xC1
+    for _ in range(2):
+        assert zlib.decompressobj(-15).decompress(body + b"\x00\x00\xff\xff") == text.encode()
+
+
+@pytest.mark.parametrize("size", [10, frames.DEFLATE_TO_BYTES + 1])
+def test_what_is_too_short_or_too_long_is_not_deflated(size: int) -> None:
+    packet = frames.Packet("x" * size)
+    assert packet.deflated == packet.frame

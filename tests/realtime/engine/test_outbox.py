@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from server.realtime.engine import frames
-from server.realtime.engine.outbox import MOST_POLLED, Cork, Outbox
+from server.realtime.engine.outbox import MOST_POLLED, Counters, Outbox, Outlet
 
 
 class Wire(asyncio.WriteTransport):
@@ -25,16 +25,19 @@ class Wire(asyncio.WriteTransport):
     def is_closing(self) -> bool:
         return self.closing
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limits = (high, low)
 
-def outbox(cork: Cork, *, most: int = 100, most_bytes: int = 10_000) -> tuple[Outbox, list[str]]:
+
+def outbox(outlet: Outlet | None = None, *, most: int = 100, most_bytes: int = 10_000) -> tuple[Outbox, list[str]]:
     full: list[str] = []
-    return Outbox(cork, lambda: full.append("full"), most=most, most_bytes=most_bytes), full
+    return Outbox(outlet or Outlet(most=most, most_bytes=most_bytes), lambda: full.append("full")), full
 
 
 async def test_what_is_put_in_one_turn_leaves_in_one_write_shared_by_all() -> None:
-    cork = Cork()
+    outlet = Outlet()
     wires = [Wire() for _ in range(3)]
-    boxes = [outbox(cork)[0] for _ in wires]
+    boxes = [outbox(outlet)[0] for _ in wires]
     for box, wire in zip(boxes, wires, strict=True):
         box.attach(wire)
     packets = [frames.message(text) for text in "abc"]
@@ -49,10 +52,10 @@ async def test_what_is_put_in_one_turn_leaves_in_one_write_shared_by_all() -> No
 
 
 async def test_order_is_kept_from_polling_to_websocket() -> None:
-    box, _ = outbox(Cork())
+    box, _ = outbox()
     box.put(frames.message("1"))
     box.put(frames.message("2"))
-    assert [packet.data for packet in box.take(1000)] == ["41", "42"]
+    assert [packet.polled for packet in box.take(1000)] == ["41", "42"]
     box.put(frames.message("3"))
     wire = Wire()
     box.attach(wire)
@@ -62,7 +65,7 @@ async def test_order_is_kept_from_polling_to_websocket() -> None:
 
 
 async def test_a_poll_takes_what_fits_and_at_least_one() -> None:
-    box, _ = outbox(Cork())
+    box, _ = outbox()
     for _ in range(5):
         box.put(frames.message("x" * 100))
     assert len(box.take(250)) == 2
@@ -73,7 +76,7 @@ async def test_a_poll_takes_what_fits_and_at_least_one() -> None:
 
 
 async def test_a_waiting_poll_is_woken() -> None:
-    box, _ = outbox(Cork())
+    box, _ = outbox()
     waiting = asyncio.create_task(box.wait(None))
     await asyncio.sleep(0)
     box.put(frames.message("x"))
@@ -82,7 +85,7 @@ async def test_a_waiting_poll_is_woken() -> None:
 
 async def test_a_poller_that_does_not_come_is_given_up_once_and_holds_nothing() -> None:
     for bounds in ({"most": 10}, {"most_bytes": 200}):
-        box, full = outbox(Cork(), **bounds)
+        box, full = outbox(**bounds)
         for _ in range(1000):
             box.put(frames.message("x" * 10))
         assert full == ["full"]
@@ -90,10 +93,13 @@ async def test_a_poller_that_does_not_come_is_given_up_once_and_holds_nothing() 
 
 
 async def test_a_reader_that_does_not_read_is_found_by_its_sockets_buffer() -> None:
-    box, full = outbox(Cork(), most_bytes=5000)
+    box, full = outbox(most_bytes=5000)
     wire = Wire()
     wire.stuck = True
     box.attach(wire)
+    box.put(frames.message("x" * 1000))
+    await asyncio.sleep(0)
+    box.pause()
     for _ in range(100):
         box.put(frames.message("x" * 100))
         await asyncio.sleep(0)
@@ -102,10 +108,152 @@ async def test_a_reader_that_does_not_read_is_found_by_its_sockets_buffer() -> N
 
 
 async def test_nothing_is_written_to_a_closing_socket() -> None:
-    box, _ = outbox(Cork())
+    box, _ = outbox()
     wire = Wire()
     box.attach(wire)
     wire.closing = True
     box.put(frames.message("x"))
     await asyncio.sleep(0)
     assert wire.writes == []
+
+
+class Slow:
+    """An outbox whose socket takes nothing until `drain`."""
+
+    def __init__(self, *, most: int = 100, most_bytes: int = 10_000) -> None:
+        self.outlet = Outlet(most=most, most_bytes=most_bytes)
+        self.box, self.full = outbox(self.outlet)
+        self.wire = Wire()
+        self.box.attach(self.wire)
+        self.box.pause()
+
+    def put(self, *texts: str, volatile: bool = False, key: str | None = None) -> None:
+        for text in texts:
+            self.box.put(frames.message(text, volatile=volatile, key=key))
+
+    def drain(self) -> bytes:
+        self.box.resume()
+        return b"".join(self.wire.writes)
+
+
+def framed(*texts: str) -> bytes:
+    return b"".join(frames.message(text).frame for text in texts)
+
+
+async def test_of_volatile_ones_with_one_key_the_newest_waits() -> None:
+    slow = Slow()
+    for number in range(50):
+        slow.put(f"a{number}", volatile=True, key="a")
+        slow.put(f"b{number}", volatile=True, key="b")
+    assert slow.drain() == framed("a49", "b49")
+    assert slow.outlet.counters == Counters(conflated=98)
+
+
+async def test_volatile_ones_wait_behind_all_others() -> None:
+    slow = Slow()
+    slow.put("tick", volatile=True)
+    slow.put("alert")
+    slow.put("status", volatile=True)
+    slow.put("message")
+    assert slow.drain() == framed("alert", "message", "tick", "status")
+
+
+async def test_a_full_one_drops_the_oldest_volatile_before_it_gives_up() -> None:
+    slow = Slow(most=10)
+    slow.put(*map(str, range(20)), volatile=True)
+    slow.put(*"abcdefgh")
+    assert slow.full == []
+    assert slow.drain() == framed(*"abcdefgh", "18", "19")
+    assert slow.outlet.counters == Counters(dropped=18)
+
+
+async def test_without_volatile_ones_it_gives_up() -> None:
+    slow = Slow(most=10)
+    slow.put(*map(str, range(20)))
+    assert slow.full == ["full"]
+    assert slow.outlet.counters == Counters(too_slow=1)
+    slow.put("more")
+    assert slow.drain() == b""
+
+
+async def test_volatile_ones_put_before_the_socket_was_full_can_still_be_dropped() -> None:
+    box, full = outbox(most=10)
+    box.attach(wire := Wire())
+    for number in range(10):
+        box.put(frames.message(f"v{number}", volatile=True))
+    box.pause()
+    for number in range(10):
+        box.put(frames.message(str(number)))
+    box.resume()
+    assert full == []
+    assert b"".join(wire.writes) == framed(*map(str, range(10)))
+
+
+async def test_one_of_any_size_may_go() -> None:
+    box, full = outbox(most_bytes=100)
+    box.attach(wire := Wire())
+    box.put(frames.message("x" * 1000))
+    await asyncio.sleep(0)
+    assert full == []
+    assert len(wire.writes) == 1
+
+
+async def test_a_replay_may_be_larger_than_the_outbox_and_what_follows_it_not() -> None:
+    slow = Slow(most=10)
+    slow.box.replay([frames.message(str(number)) for number in range(100)])
+    slow.put(*"abcdefgh")
+    assert slow.full == []
+    assert slow.drain() == framed(*map(str, range(100)), *"abcdefgh")
+    slow.box.pause()
+    slow.put(*map(str, range(20)))
+    assert slow.full == ["full"]
+
+
+async def test_between_two_polls_volatile_ones_wait_in_their_order_and_none_is_lost() -> None:
+    box, _ = outbox()
+    for text in ("tick", "tock"):
+        box.put(frames.message(text, volatile=True, key="k"))
+        box.put(frames.message(f"after {text}"))
+    assert [packet.polled for packet in box.take(1000)] == ["4tick", "4after tick", "4tock", "4after tock"]
+
+
+async def test_a_poller_that_is_behind_gets_the_newest_of_each_key_last() -> None:
+    outlet = Outlet(most=10)
+    box, full = outbox(outlet)
+    for number in range(20):
+        box.put(frames.message(f"tick {number}", volatile=True, key="k"))
+    box.put(frames.message("first"))
+    assert full == []
+    assert [packet.polled for packet in box.take(8)] == ["4first"]
+    assert [packet.polled for packet in box.take(1000)] == ["4tick 19"]
+    assert (len(box), outlet.counters) == (0, Counters(conflated=19))
+    box.put(frames.message("tick 20", volatile=True, key="k"))
+    box.put(frames.message("tick 21", volatile=True, key="k"))
+    assert len(box) == 2
+
+
+async def test_a_breath_parts_what_was_put_before_from_what_comes_after() -> None:
+    box, _ = outbox()
+    box.attach(wire := Wire())
+    box.put(frames.message("before"))
+    box.breathe()
+    box.put(frames.message("after"))
+    assert wire.writes == [framed("before")]
+    while len(wire.writes) < 2:  # noqa: ASYNC110 - a write has no event of its own
+        await asyncio.sleep(0)
+    assert wire.writes[1] == framed("after")
+
+
+async def test_a_deflating_socket_gets_the_same_deflated_bytes() -> None:
+    outlet = Outlet()
+    wires = [Wire() for _ in range(2)]
+    boxes = [outbox(outlet)[0] for _ in wires]
+    for box, wire in zip(boxes, wires, strict=True):
+        box.attach(wire, deflate=True)
+    packet = frames.message("status " * 1000)
+    for box in boxes:
+        box.put(packet)
+    await asyncio.sleep(0)
+    assert wires[0].writes == [packet.deflated]
+    assert wires[0].writes[0] is wires[1].writes[0]
+    assert len(packet.deflated) < len(packet.frame) / 10

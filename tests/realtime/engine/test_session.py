@@ -5,18 +5,20 @@ import asyncio
 import pytest
 
 from server.realtime.engine import frames
-from server.realtime.engine.outbox import Cork
+from server.realtime.engine.outbox import Outlet
 from server.realtime.engine.protocol import Malformed, TooBig
 from server.realtime.engine.session import Session
 
 
 class Owner:
+    never_too_big = 0
+
     def __init__(self) -> None:
         self.heard: list[str | bytes] = []
         self.pongs = 0
         self.reasons: list[str] = []
 
-    async def on_message(self, session: Session, data: str | bytes) -> None:
+    def on_message(self, session: Session, data: str | bytes) -> None:
         self.heard.append(data)
 
     def too_big(self, session: Session, data: str | bytes) -> bool:
@@ -28,9 +30,9 @@ class Owner:
     def on_overflow(self, session: Session) -> None:
         raise AssertionError
 
-    async def on_closed(self, session: Session, reason: str) -> None:
+    def on_closed(self, session: Session, reason: str) -> None:
         self.reasons.append(reason)
-        await session.end("again, from within")
+        session.end("again, from within")
 
 
 @pytest.fixture
@@ -40,30 +42,31 @@ def owner() -> Owner:
 
 @pytest.fixture
 def session(owner: Owner) -> Session:
-    return Session("id", {}, owner, Cork(), most=100, most_bytes=10_000)
+    return Session("id", owner, Outlet())
 
 
 async def test_packets_go_where_they_belong(session: Session, owner: Owner) -> None:
-    for packet in ("4hello", b"bytes", "3"):
-        await session.receive(packet)
-    assert (owner.heard, owner.pongs) == (["hello", b"bytes"], 1)
+    for packet in ("4hello", b"bytes", "bAQI=", "3"):
+        assert session.receive(packet) is None
+    assert (owner.heard, owner.pongs) == (["hello", b"bytes", b"\x01\x02"], 1)
 
 
-@pytest.mark.parametrize("packet", ["", "0", "2", "2probe", "5", "6", "7", "hello"])
+@pytest.mark.parametrize("packet", ["", "0", "2", "2probe", "5", "6", "7", "hello", "b###"])
 async def test_what_a_client_may_not_send(session: Session, packet: str) -> None:
     with pytest.raises(Malformed):
-        await session.receive(packet)
+        session.receive(packet)
 
 
 @pytest.mark.parametrize("packet", ["4" * 101, b"x" * 101])
 async def test_more_than_it_may_send(session: Session, owner: Owner, packet: str | bytes) -> None:
     with pytest.raises(TooBig):
-        await session.receive(packet)
+        session.receive(packet)
     assert owner.heard == []
 
 
 async def test_it_ends_once(session: Session, owner: Owner) -> None:
-    await asyncio.gather(session.end("first"), session.end("second"))
+    session.end("first")
+    session.end("second")
     assert owner.reasons == ["first"]
     session.send(frames.PING)
     assert len(session.outbox) == 0
@@ -72,11 +75,11 @@ async def test_it_ends_once(session: Session, owner: Owner) -> None:
 async def test_a_poll_that_waits_at_the_end_is_told(session: Session) -> None:
     waiting = asyncio.create_task(session.poll(1000))
     await asyncio.sleep(0)
-    await session.end("server disconnect")
+    session.end("server disconnect")
     assert await waiting == [frames.CLOSE]
 
 
 async def test_what_was_sent_before_the_end_is_polled_before_it(session: Session) -> None:
     session.send(frames.message("last words"))
-    await session.end("server disconnect")
-    assert [packet.data for packet in await session.poll(1000)] == ["4last words"]
+    session.end("server disconnect")
+    assert [packet.parts for packet in await session.poll(1000)] == [("4last words",)]

@@ -1,0 +1,145 @@
+"""How a link becomes a member of a namespace: its CONNECT is refused, admitted or resumes what it was before."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import socketio
+import structlog
+from socketio import packet as wire
+
+from server.errors import ConnectionClosed, InternalError, RateLimited
+from server.identity import Identity
+from server.realtime import packets
+from server.realtime.connection import Connection
+from server.realtime.engine import frames, protocol
+from server.realtime.limits import Window
+from server.realtime.link import Link, Member
+from server.realtime.membership import Membership
+
+if TYPE_CHECKING:
+    from server.realtime.server import RealtimeServer
+
+log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS = 1.0
+SETTLED_SECONDS = 5.0  # who came a moment ago is there
+CONNECTS = ""  # the window that counts a link's CONNECTs, whatever namespaces they name
+
+
+class Entrance:
+    """Unlike python-socketio's: an unknown namespace is named so, a second CONNECT closes, an exception leaves nothing
+    behind, and what a namespace sends on connecting follows the CONNECT packet."""
+
+    def __init__(self, server: RealtimeServer, *, recover_all: bool) -> None:
+        self._server = server
+        self._recover_all = recover_all
+
+    async def connect(self, link: Link, namespace: str, auth: Any) -> None:
+        server = self._server
+        served = server.serving(namespace)
+        if served is None:
+            _refuse(link, namespace, {"message": "Invalid namespace"})
+            return
+        if namespace in link.members or not self._may_connect(link):
+            server.eio.close(link.id)
+            return
+        auth, wanted = self._recovery_wanted(auth)
+        member = server.manager.join(link, namespace)
+        try:
+            if link.refusal is not None:
+                raise link.refusal  # noqa: TRY301 - one place turns refusals into packets
+            connection, after = await self._admit(served, member, auth, wanted)
+        except Exception as error:
+            self._discard(member)
+            _refuse(link, namespace, _connect_error(error))
+            return
+        except BaseException:
+            self._discard(member)
+            raise
+        if link.session.closed:  # left while it was being admitted
+            self._discard(member, resumable=True)
+            return
+        server.came_in(link)
+        server.manager.connect(member, after)
+        try:
+            await served.welcome(connection, recovered=after is not None)
+        except Exception:
+            log.exception("welcome failed", namespace=namespace, connection=connection.id)
+            server.eio.close(link.id)
+
+    async def _admit(
+        self, served: Membership, member: Member, auth: Any, wanted: tuple[object, object] | None
+    ) -> tuple[Connection, int | None]:
+        """The connection, and the offset behind which a resumed session missed what there is; None for a new one."""
+        server, link = self._server, member.link
+        identity = await served.identify(link, auth)
+        server.admission.enter(link.id)
+        member.admitted = True
+        after = None
+        if wanted is not None:
+            await self._free(member, wanted[0], identity)
+            after = server.manager.resume(member, *wanted, identity)
+            if after is None:
+                server.manager.open_recoverable(member, identity)
+            elif member.recoverable is not None and member.recoverable.inbox is not None:
+                await member.recoverable.inbox.drained()
+        window = link.windows.setdefault(member.namespace, Window())
+        connection = Connection(
+            member.sid, member.namespace, identity, link.handshake.address, link.id, member.rooms, window
+        )
+        served.begin(member, connection)
+        await served.admit(connection, auth, recovered=after is not None)
+        return connection, after
+
+    async def _free(self, newcomer: Member, pid: object, identity: Identity) -> None:
+        """A client that changed its network is back before its old connection is found to be lost. Who does not answer
+        a ping at once gives its session up; who does keeps it, so that no session is ever resumed twice at once."""
+        server = self._server
+        holder = server.manager.holder(newcomer.namespace, pid, identity)
+        if holder is None or holder.connection is None:
+            return
+        since = server.admission.now() - holder.connection.connected_at
+        if since >= SETTLED_SECONDS and not await server.eio.answers(holder.link.id, ANSWER_SECONDS):
+            holder.link.session.end(server.reason.TRANSPORT_CLOSE, protocol.SESSION_REPLACED)
+
+    def _may_connect(self, link: Link) -> bool:
+        if self._server.event_rate is not None:
+            try:
+                link.windows.setdefault(CONNECTS, Window()).hit(self._server.event_rate, self._server.clock())
+            except RateLimited:
+                return False
+        return True
+
+    def _discard(self, member: Member, *, resumable: bool = False) -> None:
+        """Of one that was not welcomed: nobody hears that it was there, but who heard that it came back."""
+        self._server.manager.drop(member, resumable=resumable)
+        if member.admitted:
+            self._server.admission.leave(member.link.id)
+        if member.resumed and member.membership is not None:
+            member.membership.gone(member, self._server.reason.TRANSPORT_CLOSE)
+
+    def _recovery_wanted(self, auth: Any) -> tuple[Any, tuple[object, object] | None]:
+        """`auth` without what is the protocol's, and the `pid` and offset of a client that asks for recovery."""
+        if not isinstance(auth, dict):
+            return auth, (None, None) if self._recover_all else None
+        if not self._recover_all and auth.get("recovery") is not True:
+            return auth, None
+        rest = {name: value for name, value in auth.items() if name not in ("recovery", "pid", "offset")}
+        return rest, (auth.get("pid"), auth.get("offset"))
+
+
+def _refuse(link: Link, namespace: str, error: Mapping[str, object]) -> None:
+    link.session.send(frames.message(*packets.encode(wire.CONNECT_ERROR, namespace, error)))
+
+
+def _connect_error(error: Exception) -> dict[str, object]:
+    if isinstance(error, ConnectionClosed):
+        return {"message": error.message, "data": error.to_refusal()}
+    if isinstance(error, socketio.exceptions.ConnectionRefusedError):
+        return dict(error.error_args)
+    internal = InternalError(secrets.token_hex(8))
+    log.error("connect failed", error_id=internal.error_id, exc_info=error)
+    return {"message": internal.message, "data": internal.to_wire() | {"close_code": 1011}}

@@ -1,0 +1,71 @@
+"""What the server knows of one Engine.IO session, whatever namespaces it multiplexes, and of its part in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from server.errors import ConnectionClosed
+from server.realtime.engine.frames import Packet as Message
+from server.realtime.engine.outbox import Outbox
+from server.realtime.engine.session import Session
+from server.realtime.limits import Window
+from server.realtime.packets import Packet
+from server.realtime.workers import Inbox
+
+if TYPE_CHECKING:
+    from server.realtime.connection import Connection
+    from server.realtime.membership import Membership
+    from server.realtime.recovery import Recoverable
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What a client's first request said. The request itself is dropped: it is half of an idle connection's memory."""
+
+    address: str
+    authorization: str | None
+    token: str | None
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """`refusal` says why each CONNECT on it will be refused: there a stock client can read it. `pending` is a packet
+    whose attachments are on their way. `windows` are its event budgets, by namespace."""
+
+    session: Session
+    handshake: Handshake
+    refusal: ConnectionClosed | None = None
+    pending: Packet | None = None
+    members: dict[str, Member] = field(default_factory=dict)  # by namespace
+    left: set[str] = field(default_factory=set)  # namespaces it was in
+    windows: dict[str, Window] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return self.session.id
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One link in one namespace. Until it is `connected`, no room's messages are sent to it, and what
+    is sent to it alone is `held` behind its CONNECT."""
+
+    sid: str
+    namespace: str
+    link: Link
+    rooms: set[str] = field(default_factory=set)
+    admitted: bool = False  # it holds a place
+    resumed: bool = False  # it was somebody before
+    connected: bool = False
+    outbox: Outbox = field(init=False)
+    held: list[Message] | None = None
+    callbacks: dict[int, Callable[..., Any]] | None = None
+    membership: Membership | None = None
+    connection: Connection | None = None
+    inbox: Inbox | None = None
+    recoverable: Recoverable | None = None
+
+    def __post_init__(self) -> None:
+        self.outbox = self.link.session.outbox
