@@ -7,7 +7,7 @@ override PYTHON := $(shell command -v "$(PYTHON)")
 BIN := .venv/bin
 T ?= tests
 
-.PHONY: help run test e2e check format lock migration clean
+.PHONY: help run test e2e bench check format lock migration clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ test: .venv/dev .venv/system tests/clients/node_modules ## Set up what the tests
 
 e2e: .venv/dev .venv/system tests/clients/node_modules ## The slow tests: whole processes, real time
 	$(BIN)/python -m pytest -m e2e tests
+
+bench: .venv/dev .venv/bench tests/bench/node_modules ## Measure against the peers, ten minutes (W="paced ack" for some)
+	$(BIN)/python -m tests.bench $(W)
 
 check: .venv/dev ## Format, lint, types, import rules, the mirror of modules and tests, the lock
 	$(BIN)/ruff format --check .
@@ -52,7 +55,7 @@ migration: .venv/dev ## Write a migration for what the models changed (m="what")
 	@MIGRATION="$(m)" $(BIN)/python config/dev/migration.py
 
 clean: ## Remove what the other targets made, the development database too
-	rm -rf .venv var build dist *.egg-info tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv var build dist *.egg-info tests/clients/node_modules tests/bench/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/pip:
 	@test -x "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found" >&2; exit 1; }
@@ -73,6 +76,11 @@ clean: ## Remove what the other targets made, the development database too
 	@bash config/dev/system-packages.sh
 	@touch $@
 
-tests/clients/node_modules: tests/clients/package-lock.json | .venv/system
-	cd tests/clients && npm ci --no-fund --no-audit --loglevel=error
+.venv/bench: tests/bench/requirements.txt | .venv/bin/pip
+	"$(PYTHON)" -m venv $@
+	@$@/bin/python -m pip install --quiet -r tests/bench/requirements.txt
+	@touch $@
+
+%/node_modules: %/package-lock.json | .venv/system
+	cd $* && npm ci --no-fund --no-audit --loglevel=error
 	@touch $@
