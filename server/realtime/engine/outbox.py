@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from server.realtime.engine.frames import Packet
 
@@ -105,11 +106,18 @@ class Outlet:
             self._rests_until = asyncio.get_running_loop().time() + 2 * rest
 
 
+class Reader(Protocol):
+    """Whose outbox it is."""
+
+    def on_overflow(self) -> None:
+        """It fell too far behind; nothing more is sent to it."""
+
+
 class Outbox:
     """While its reader keeps up, packets pass through, or wait for its next poll. Of what waits for a reader that is
     behind, volatile ones go behind all others, the newest of each key. All is bounded in number and bytes: a full
     outbox drops the oldest volatile ones, and when none is left it drops everything, takes nothing more and calls
-    `on_overflow`, once.
+    its reader's `on_overflow`, once.
     """
 
     __slots__ = (
@@ -117,8 +125,8 @@ class Outbox:
         "_deflate",
         "_fd",
         "_grace",
-        "_on_overflow",
         "_outlet",
+        "_reader",
         "_spilled",
         "_transport",
         "_volatile",
@@ -127,11 +135,11 @@ class Outbox:
         "state",
     )
 
-    def __init__(self, outlet: Outlet, on_overflow: Callable[[], None]) -> None:
+    def __init__(self, outlet: Outlet, reader: Reader) -> None:
         self.packets: list[Packet] = []
         self.state = _NO_TRANSPORT
         self._outlet = outlet
-        self._on_overflow = on_overflow
+        self._reader: Reader | None = reader
         self._volatile: dict[Hashable, Packet] | None = None
         self._bytes = 0  # of what waits
         self._grace: tuple[int, int] | None = None
@@ -202,6 +210,7 @@ class Outbox:
             self._let_go()
         self.state |= _SHUT
         self._fd = -1
+        self._reader = None
 
     def flush(self, joined: dict[tuple[object, ...], bytes]) -> None:
         """At the end of a turn. `joined` holds what others with the same packets have joined already."""
@@ -307,7 +316,8 @@ class Outbox:
                 self.packets = []
                 self._bytes = 0
                 self._outlet.counters.too_slow += 1
-                self._on_overflow()
+                if self._reader is not None:
+                    self._reader.on_overflow()
                 return
 
     def _drop_volatile(self) -> bool:

@@ -70,7 +70,7 @@ class Session:
         self._says_close = False
         self._owner = owner
         self._peer: Peer | None = None
-        self.outbox = Outbox(outlet, self._overflow)
+        self.outbox = Outbox(outlet, self)
 
     @property
     def transport(self) -> str:
@@ -152,8 +152,9 @@ class Session:
         try:
             self._owner.on_closed(self, reason)
         finally:
+            self.state = None  # which knows this session: a circle would wait for the collector
             if peer is not None:
                 peer.close(code)
 
-    def _overflow(self) -> None:
+    def on_overflow(self) -> None:
         self._owner.on_overflow(self)

@@ -39,7 +39,18 @@ class Websocket(asyncio.Protocol):
     """A session's peer. Data leaves by the session's outbox; what comes in is handed to the session one by one, and
     while one is awaited nothing more is read."""
 
-    __slots__ = ("_broken", "_busy", "_closing", "_deflate", "_host", "_reader", "_session", "_timer", "_transport")
+    __slots__ = (
+        "_broken",
+        "_busy",
+        "_closing",
+        "_deflate",
+        "_host",
+        "_lost",
+        "_reader",
+        "_session",
+        "_timer",
+        "_transport",
+    )
 
     def __init__(self, transport: asyncio.Transport, reader: Reader, host: Host, *, deflate: bool) -> None:
         self._transport = transport
@@ -50,6 +61,7 @@ class Websocket(asyncio.Protocol):
         self._session: Session | None = None
         self._busy = False
         self._closing = False
+        self._lost = False
         self._timer: asyncio.TimerHandle | None = None
 
     # -- a session's peer ---------------------------------------------------------------------------------------
@@ -101,13 +113,23 @@ class Websocket(asyncio.Protocol):
         if self._session is not None and not self._session.probed:
             self._session.outbox.resume()
 
+    def eof_received(self) -> bool:
+        """Ten thousand may go in one turn of the loop, so no more is done here than must be: even the transport is
+        closed later."""
+        self._lose()
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ten thousand may go in one turn of the loop, so no more is done here than must be."""
-        self._closing = True
-        self._host.on_lost(self)
+        self._lose()
+
+    def _lose(self) -> None:
+        if not self._lost:
+            self._lost = self._closing = True
+            self._host.on_lost(self)
 
     def lost(self) -> None:
         """The rest of it, when the engine finds the time."""
+        self._transport.close()
         if self._timer is not None:
             self._timer.cancel()
         self._leave_probe()

@@ -12,6 +12,7 @@ import uvloop
 from aiohttp import web
 from marshmallow import fields, validate
 
+from server.__main__ import rest_collector
 from server.auth.tokens import SecretKey, TokenAuthority
 from server.http import middleware
 from server.observability import logs
@@ -67,6 +68,7 @@ async def serve(port: int, secret: str) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
+    rest_collector()
     print("READY", flush=True)  # noqa: T201
     await asyncio.Event().wait()
 

@@ -7,6 +7,14 @@ from server.realtime.engine import frames
 from server.realtime.engine.outbox import MOST_POLLED, Counters, Outbox, Outlet
 
 
+class Reader:
+    def __init__(self) -> None:
+        self.full: list[str] = []
+
+    def on_overflow(self) -> None:
+        self.full.append("full")
+
+
 class Wire(asyncio.WriteTransport):
     """What a socket was told to send; `stuck` keeps it all in the buffer."""
 
@@ -30,8 +38,8 @@ class Wire(asyncio.WriteTransport):
 
 
 def outbox(outlet: Outlet | None = None, *, most: int = 100, most_bytes: int = 10_000) -> tuple[Outbox, list[str]]:
-    full: list[str] = []
-    return Outbox(outlet or Outlet(most=most, most_bytes=most_bytes), lambda: full.append("full")), full
+    reader = Reader()
+    return Outbox(outlet or Outlet(most=most, most_bytes=most_bytes), reader), reader.full
 
 
 async def test_what_is_put_in_one_turn_leaves_in_one_write_shared_by_all() -> None:

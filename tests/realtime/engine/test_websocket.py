@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 
 import aiohttp
@@ -11,9 +12,12 @@ from wsproto import events
 from wsproto.extensions import PerMessageDeflate
 
 from server.realtime.engine import websocket
+from server.realtime.engine.outbox import Outbox
 from server.realtime.engine.session import Session
+from server.realtime.engine.websocket import Websocket
+from server.realtime.link import Link, Member
 from server.realtime.server import Bounds
-from server.realtime.workers import MAX_WAITING
+from server.realtime.workers import MAX_WAITING, Inbox
 from tests.conftest import Connect
 from tests.realtime.inherited.client_frames import CLOSE, PING, PONG, TEXT, masked
 from tests.realtime.inherited.wire import eventually, wire
@@ -414,3 +418,25 @@ async def test_wsproto() -> None:
         client.receive_data(await reader.read())
         assert [type(each) for each in client.events()] == [events.CloseConnection]
         writer.close()
+
+
+async def test_a_connection_that_ended_needs_no_collector() -> None:
+    def alive() -> list[object]:
+        kinds = (Session, Outbox, Websocket, Link, Member, Inbox)
+        return [each for each in gc.get_objects() if isinstance(each, kinds)]
+
+    gc.collect()
+    before = len(alive())
+    gc.disable()
+    try:
+        async with serving() as (server, namespace):
+            async with raw_socket(server.url) as raw:
+                await raw.send(CONNECT)
+                await raw.expect("40/echo,")
+                await raw.send('42/echo,1["echo",{"text":"x"}]')
+                await raw.expect("43/echo,1")
+                assert len(alive()) == before + 6
+            await namespace.gone_event.wait()
+            await eventually(lambda: len(alive()) == before)
+    finally:
+        gc.enable()
