@@ -28,6 +28,7 @@ AtriumError
     ├── ServerFull          SERVER_FULL       1013
     ├── MessageTooBig       MESSAGE_TOO_BIG   1009
     ├── SessionReplaced     SESSION_REPLACED  4009
+    ├── HeartbeatLost       HEARTBEAT_LOST    4003
     ├── DisconnectedByAdmin DISCONNECTED      1000
     └── GoingAway           GOING_AWAY        1001
 """
@@ -248,6 +249,15 @@ class SessionReplaced(ConnectionClosed):
     code = "SESSION_REPLACED"
     close_code = 4009
     default_message = "A newer session of this user took over"
+
+
+class HeartbeatLost(ConnectionClosed):
+    """Told for the case that its client hears it after all."""
+
+    code = "HEARTBEAT_LOST"
+    close_code = 4003
+    reconnect = True
+    default_message = "The pings were not answered"
 
 
 class DisconnectedByAdmin(ConnectionClosed):

@@ -55,17 +55,17 @@ class Member:
     sid: str
     namespace: str
     link: Link
+    connected: bool = False  # it, and the next two, are what a broadcast looks at: close to each other in memory
+    outbox: Outbox = field(init=False)
+    recoverable: Recoverable | None = None
     rooms: set[str] = field(default_factory=set)
     admitted: bool = False  # it holds a place
     resumed: bool = False  # it was somebody before
-    connected: bool = False
-    outbox: Outbox = field(init=False)
     held: list[Message] | None = None
     callbacks: dict[int, Callable[..., Any]] | None = None
     membership: Membership | None = None
     connection: Connection | None = None
     inbox: Inbox | None = None
-    recoverable: Recoverable | None = None
 
     def __post_init__(self) -> None:
         self.outbox = self.link.session.outbox

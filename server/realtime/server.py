@@ -21,7 +21,7 @@ import structlog
 from aiohttp import web
 from socketio import packet as wire
 
-from server.errors import ConnectionClosed, GoingAway, MessageTooBig
+from server.errors import ConnectionClosed, GoingAway, HeartbeatLost, MessageTooBig
 from server.identity import TOKEN_LEEWAY_SECONDS
 from server.realtime import handlers, json_codec, packets
 from server.realtime.admission import Admission, NoTokens
@@ -125,6 +125,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
             **{name: value for name, value in options.items() if name != "logger"},
         )
         self.eio.message_too_big = self._too_big
+        self.eio.last_words = lambda session: self._tell_all(session, HeartbeatLost())
         # Whatever its characters and namespace.
         self.eio.never_too_big = (
             min(self.bounds.message_bytes, *self.bounds.namespace_message_bytes.values(), 2**62) // 4
@@ -273,9 +274,12 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
         if size <= self._message_limit(session.state, data):
             return False
-        for member in session.state.members.values():
-            self._last_words(member.namespace, MessageTooBig(), [member])
+        self._tell_all(session, MessageTooBig())
         return True
+
+    def _tell_all(self, session: Session, reason: ConnectionClosed) -> None:
+        for member in session.state.members.values():
+            self._last_words(member.namespace, reason, [member])
 
     # -- transports come and go ---------------------------------------------------------------------------------
 

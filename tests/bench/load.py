@@ -122,9 +122,10 @@ class Load:
 
     def cut_off(self) -> int:
         """How many the server has closed. Who does not read learns nothing of it: FIN waits behind the rest."""
-        open_at_server = re.findall(r":(\w{4}) 01 ", Path("/proc/net/tcp").read_text())  # remote port, ESTABLISHED
+        established = rf":{self._port:04X} \w+:(\w+) 01 "  # at the server's end
+        remote_ports = re.findall(established, Path("/proc/net/tcp").read_text())
         ports = {client.socket.getsockname()[1] for client in self.clients}
-        return len(ports - {int(port, 16) for port in open_at_server})
+        return len(ports - {int(port, 16) for port in remote_ports})
 
     def close(self) -> None:
         for client in self.clients:

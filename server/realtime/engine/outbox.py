@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,9 @@ MOST_POLLED = 16
 
 #: What a socket's own buffer may hold before its packets wait here, where they can still be dropped or replaced.
 HIGH_WATER_BYTES, LOW_WATER_BYTES = 64 * 1024, 16 * 1024
+
+#: What the kernel may hold of it that is not on its way: by itself it takes 3 MB before a reader counts as slow.
+MOST_UNSENT_BYTES = 128 * 1024
 
 #: What is corked at most before it goes, whether the turn of the loop is over or not.
 MOST_CORKED, MOST_CORKED_BYTES = 256, 256 * 1024
@@ -67,7 +71,7 @@ class Outlet:
         for outbox in outboxes:
             if not outbox.state:
                 outbox.state = _CORKED
-                outbox.packets.append(packet)
+                outbox.only = packet
                 corked.append(outbox)
             elif outbox.state == _CORKED and len(outbox.packets) < MOST_CORKED:
                 outbox.packets.append(packet)
@@ -131,13 +135,15 @@ class Outbox:
         "_transport",
         "_volatile",
         "_wake",
+        "only",
         "packets",
         "state",
     )
 
     def __init__(self, outlet: Outlet, reader: Reader) -> None:
-        self.packets: list[Packet] = []
         self.state = _NO_TRANSPORT
+        self.only: Packet | None = None  # corked before all others: mostly there are none, and no list is touched
+        self.packets: list[Packet] = []
         self._outlet = outlet
         self._reader: Reader | None = reader
         self._volatile: dict[Hashable, Packet] | None = None
@@ -150,18 +156,19 @@ class Outbox:
         self._wake: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
-        return len(self.packets) + len(self._volatile or ())
+        return (self.only is not None) + len(self.packets) + len(self._volatile or ())
 
     def put(self, packet: Packet) -> None:
         state = self.state
         if state & _WAITS:
             self._wait(packet)
+        elif not state:
+            self.state = _CORKED
+            self.only = packet
+            self._outlet.cork(self, packet)
         elif not state & _SHUT:
             self.packets.append(packet)
-            if not state:
-                self.state = _CORKED
-                self._outlet.cork(self, packet)
-            elif len(self.packets) > MOST_CORKED or len(packet.frame) > HIGH_WATER_BYTES:
+            if len(self.packets) > MOST_CORKED or len(packet.frame) > HIGH_WATER_BYTES:
                 self._let_go()
 
     def replay(self, packets: Iterable[Packet]) -> None:
@@ -179,16 +186,18 @@ class Outbox:
         self._transport = transport
         self._deflate = deflate
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
-        if (
-            transport.get_extra_info("sslcontext") is None
-            and (socket := transport.get_extra_info("socket")) is not None
-        ):
-            self._fd = socket.fileno()
+        connected = transport.get_extra_info("socket")
+        if connected is not None:
+            if connected.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT_BYTES)
+            if transport.get_extra_info("sslcontext") is None:
+                self._fd = connected.fileno()
         self._go_on(_NO_TRANSPORT)
 
     def pause(self) -> None:
         """The socket takes no more."""
         self.state |= _FULL
+        self._gather()
         self._bytes = sum(len(packet.frame) for packet in self.packets)
         self._fall_behind()
 
@@ -217,20 +226,24 @@ class Outbox:
         self.state &= ~_CORKED
         if self.state:
             return
-        packets = self.packets
+        only, packets = self.only, self.packets
+        if only is not None and not packets:
+            self.only = None
+            self._write(only.deflated if self._deflate else only.frame)
+            return
+        self._gather()
         if not packets:
             return
-        if len(packets) == 1:
-            together = packets[0].deflated if self._deflate else packets[0].frame
-        else:
-            key = (self._deflate, *map(id, packets))
-            known = joined.get(key)
-            together = joined[key] = self._joined(packets) if known is None else known
+        key = (self._deflate, *map(id, packets))
+        together = joined.get(key)
+        if together is None:
+            together = joined[key] = self._joined(packets)
         packets.clear()
         self._write(together)
 
     def _let_go(self) -> None:
         """Now, and in the order it would have gone."""
+        self._gather()
         packets = self.packets
         if self._volatile:
             packets = [*packets, *self._volatile.values()]
@@ -239,6 +252,11 @@ class Outbox:
         self._bytes = 0
         if packets:
             self._write(self._joined(packets))
+
+    def _gather(self) -> None:
+        if self.only is not None:
+            self.packets.insert(0, self.only)
+            self.only = None
 
     def _joined(self, packets: list[Packet]) -> bytes:
         return b"".join([packet.deflated if self._deflate else packet.frame for packet in packets])
@@ -286,7 +304,7 @@ class Outbox:
         if self._volatile is None:
             self._volatile = {}
         key = packet if packet.key is None else packet.key
-        older = self._volatile.get(key)
+        older = self._volatile.pop(key, None)  # the newer one is the youngest of all, and the last to be dropped
         if older is not None:
             self._bytes -= len(older.frame)
             self._outlet.counters.conflated += 1

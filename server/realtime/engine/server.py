@@ -64,6 +64,7 @@ class Engine:
         self.message_too_big: Callable[[Session, str | bytes], bool] = lambda session, data: (
             len(data) > self._most_bytes
         )
+        self.last_words: Callable[[Session], None] = lambda session: None  # before one is given up for its heartbeat
         self._handlers: dict[str, Handler] = {}
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
@@ -319,6 +320,7 @@ class Engine:
             elif session.handling:  # its pong may have come, and wait behind what is handled
                 self._heartbeat.add(transport_id, self._clock())
             else:
+                self.last_words(session)
                 session.end(self.reason.PING_TIMEOUT, protocol.HEARTBEAT_LOST)
         self._set_timer()
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from server.realtime.engine import frames, protocol
 from server.realtime.engine.frames import Packet
-from server.realtime.engine.outbox import Outbox, Outlet
+from server.realtime.engine.outbox import MOST_POLLED, Outbox, Outlet
 from server.realtime.engine.protocol import Malformed, TooBig
 
 UPGRADE_PACE_SECONDS = 0.1  # as Node
@@ -137,7 +137,8 @@ class Session:
         if not is_there():
             raise ConnectionResetError
         if len(self.outbox) and not self.upgrading:
-            return self.outbox.take(most_bytes)
+            taken = self.outbox.take(most_bytes)
+            return [*taken, frames.CLOSE] if self._says_close and len(taken) < MOST_POLLED else taken
         return [frames.CLOSE] if self._says_close else [frames.NOOP]
 
     def end(self, reason: str, code: int = protocol.NORMAL) -> None:

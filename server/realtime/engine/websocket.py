@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol
 
@@ -245,7 +247,14 @@ class Websocket(asyncio.Protocol):
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_SECONDS, self._transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_SECONDS, self._cut_off)
+
+    def _cut_off(self) -> None:
+        """With what the peer did not read: else the kernel would keep it, and try, for minutes."""
+        connected = self._transport.get_extra_info("socket")
+        if connected is not None and not self._lost:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
 
 def accept(request: web.Request, agreed: Agreement, host: Host, most_bytes: int) -> Websocket:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from server.realtime.engine import frames
-from server.realtime.engine.outbox import MOST_POLLED, Counters, Outbox, Outlet
+from server.realtime.engine.outbox import MOST_CORKED, MOST_POLLED, Counters, Outbox, Outlet
 
 
 class Reader:
@@ -265,3 +265,13 @@ async def test_a_deflating_socket_gets_the_same_deflated_bytes() -> None:
     assert wires[0].writes == [packet.deflated]
     assert wires[0].writes[0] is wires[1].writes[0]
     assert len(packet.deflated) < len(packet.frame) / 10
+
+
+async def test_what_is_put_after_a_cork_was_full_leaves_in_the_same_turn() -> None:
+    box, _ = outbox()
+    box.attach(wire := Wire())
+    texts = list(map(str, range(MOST_CORKED + 3)))
+    for text in texts:
+        box.put(frames.message(text))
+    await asyncio.sleep(0)
+    assert b"".join(wire.writes) == framed(*texts)

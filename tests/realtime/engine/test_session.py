@@ -82,4 +82,4 @@ async def test_a_poll_that_waits_at_the_end_is_told(session: Session) -> None:
 async def test_what_was_sent_before_the_end_is_polled_before_it(session: Session) -> None:
     session.send(frames.message("last words"))
     session.end("server disconnect")
-    assert [packet.parts for packet in await session.poll(1000)] == [("4last words",)]
+    assert [packet.parts for packet in await session.poll(1000)] == [("4last words",), ("1",)]
