@@ -93,10 +93,6 @@ class Membership:
             return None
         return member.inbox.put(partial(self.handle, connection, name, arguments, reply))
 
-    def queue(self, member: Member, work: Callable[[], Awaitable[None]]) -> Awaitable[None] | None:
-        """As `receive`, for what is no event and has its turn among them."""
-        return None if member.inbox is None else member.inbox.put(work)
-
     async def begun(self, member: Member) -> None:
         """Events that came before now have begun: an ack does not wait for their end, but it does not overtake them."""
         if member.inbox is not None and member.inbox.busy:

@@ -245,9 +245,17 @@ class Namespace(Membership):
     async def handle(self, connection: Connection, name: str, arguments: Sequence[Any], reply: Reply | None) -> None:
         token = handling.set(connection.id)
         try:
-            result = await self._run(connection, name, arguments)
+            declared, fields = self._accept(connection, name, arguments)
+            counted = await self._count_use(declared.rate, connection) if declared.rate is not None else {}
+            result = await declared.handler(connection, **fields) or {}
+            if reply is not None:
+                reply({"ok": True, **counted, **result})
         except AtriumError as error:
             await self._answer(connection, reply, error)
+        except asyncio.CancelledError:
+            if not self.server.workers.timed_out():
+                raise
+            await self._answer(connection, reply, HandlerTimeout())
         except Exception as error:
             internal = InternalError(secrets.token_hex(8))
             log.exception(
@@ -260,30 +268,22 @@ class Namespace(Membership):
                 exc_info=error,
             )
             await self._answer(connection, reply, internal)
-        else:
-            if reply is not None:
-                reply({"ok": True, **result})
         finally:
             handling.reset(token)
 
-    async def _run(self, connection: Connection, name: str, arguments: Sequence[Any]) -> Mapping[str, object]:
+    def _accept(self, connection: Connection, name: str, arguments: Sequence[Any]) -> tuple[Event, dict[str, Any]]:
+        """Whose event it is, and its fields. Raises an AtriumError."""
         self._count_event(connection)
         declared = self._events.get(name)
         if declared is None:
             raise UnknownEvent(f"{self.path} has no event {name[:100]!r}")
         if len(arguments) > 1:
             raise InvalidMessage("An event carries one object")
-        fields = declared.shape.load(arguments[0] if arguments else {})
-        remaining = None
-        if declared.rate is not None:
-            remaining = await self.server.limits.hit(declared.rate, *self._counted_as(connection))
-        try:
-            result = await declared.handler(connection, **fields) or {}
-        except asyncio.CancelledError:
-            if self.server.workers.timed_out():
-                raise HandlerTimeout from None
-            raise
-        return result if remaining is None else {"remaining": remaining, **result}
+        return declared, declared.shape.load(arguments[0] if arguments else {})
+
+    async def _count_use(self, rate: str, connection: Connection) -> Mapping[str, object]:
+        remaining = await self.server.limits.hit(rate, *self._counted_as(connection))
+        return {} if remaining is None else {"remaining": remaining}
 
     def _counted_as(self, connection: Connection) -> tuple[str | None, ...]:
         """SHARE_RATE_LIMIT (SPEC §3): a user's connections together, or each alone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import orjson
 from socketio import packet as wire
 
 from server.realtime import json_codec
@@ -51,7 +52,7 @@ def plain_event(text: str | bytes) -> tuple[str, int | None, list[Any]] | None:
 def encode(kind: int, namespace: str, data: object = None, id: int | None = None) -> tuple[str | bytes, ...]:
     """The packet's text, and its attachments. Raises TypeError for data that is not JSON and bytes."""
     try:
-        body = "" if data is None else json_codec.dumps(data)
+        body = "" if data is None else orjson.dumps(data).decode()
     except TypeError:  # there are bytes in it: python-socketio takes them apart
         encoded = Packet(kind, data=data, namespace=namespace, id=id).encode()
         return tuple(encoded) if isinstance(encoded, list) else (encoded,)

@@ -396,7 +396,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
             return None
         reply = None if error.ack_id is None else partial(self._reply, link.session, error.namespace, error.ack_id)
         refuse = partial(member.membership.refuse, member.connection, error.message, reply)
-        return member.membership.queue(member, refuse)
+        return None if member.inbox is None else member.inbox.put(refuse)
 
     @staticmethod
     def _reply(session: Session, namespace: str, id: int, *results: object) -> None:

@@ -28,7 +28,7 @@ class Inbox:
     """One connection's events that wait for their turn. A full one makes whoever fills it wait, and with it the reader
     of the socket: a client that floods is held by TCP, not by memory."""
 
-    __slots__ = ("_closed", "_idle", "_max_waiting", "_space", "_waiting", "_workers", "busy", "timeout")
+    __slots__ = ("_closed", "_idle", "_max_waiting", "_next", "_space", "_waiting", "_workers", "busy", "timeout")
 
     def __init__(self, workers: Workers, timeout: float | None = None, max_waiting: int = MAX_WAITING) -> None:
         """`timeout`: seconds for one handler; None for ever. The work itself must not raise."""
@@ -36,6 +36,7 @@ class Inbox:
         self.busy = False
         self._workers = workers
         self._max_waiting = max_waiting
+        self._next: Work | None = None  # mostly there is no other
         self._waiting: deque[Work] | None = None
         self._closed = False
         self._space: asyncio.Future[None] | None = None
@@ -44,6 +45,11 @@ class Inbox:
     def put(self, work: Work) -> Awaitable[None] | None:
         """What it returns is awaited before the next `put`. What comes after its close is dropped."""
         if self._closed:
+            return None
+        if not self.busy:
+            self.busy = True
+            self._next = work
+            self._workers.ready(self)
             return None
         self._append(work)
         if self._waiting is not None and len(self._waiting) >= self._max_waiting:
@@ -59,6 +65,9 @@ class Inbox:
         self._make_space()
 
     def take(self) -> Work | None:
+        if (work := self._next) is not None:
+            self._next = None
+            return work
         if not self._waiting:
             self.busy = False
             self._waiting = None  # an idle connection holds no queue
@@ -112,16 +121,14 @@ class _Worker:
         if self.task is not None:
             self.task.uncancel()
 
-    def settle(self) -> bool:
-        """After a handler; whether it had suspended."""
+    def settle(self) -> None:
+        """After a handler that had suspended."""
         self.timeout = None
         if self.expired:  # and the handler kept its cancellation to itself
             self.acknowledge()
-        if self.timer is None:
-            return False
-        self.timer.cancel()
-        self.timer = None
-        return True
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class Workers:
@@ -183,9 +190,13 @@ class Workers:
                     await work()
                 except Exception:
                     log.exception("work failed")
-                finally:
-                    suspended = worker.settle()
-                if suspended:
+                except BaseException:
+                    worker.settle()
+                    raise
+                if worker.timer is None and not worker.expired:
+                    worker.timeout = None
+                else:
+                    worker.settle()
                     self._check_soon(worker)
                 done += 1
                 if done % WORKS_A_TURN == 0:

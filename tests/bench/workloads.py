@@ -253,7 +253,7 @@ def _stuck(peer: Peer) -> Figures:
         stuck.connect(_tokens(STUCK))
         server.forget_peak()
         before = server.rss_bytes()
-        ready.emit(load, peer, "burst", 1200, 20)
+        ready.emit(load, peer, "burst", 2000, 20)
         with _measured(server, load, beside):
             ready.emit(load, peer, ready.pattern, ready.messages, ready.interval_ms)
         grown = server.peak_rss_bytes() - before

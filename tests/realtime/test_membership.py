@@ -126,7 +126,8 @@ async def test_other_work_has_its_turn_among_events(membership: Recorded) -> Non
         membership.heard.append("work")
 
     membership.receive(member, connection, "hold", [], None)
-    membership.queue(member, work)
+    assert member.inbox is not None
+    member.inbox.put(work)
     membership.receive(member, connection, "next", [], None)
     membership.gate.set()
     membership.gone(member, "over")

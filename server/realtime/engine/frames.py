@@ -16,6 +16,7 @@ CLOSE_OPCODE, PONG_OPCODE = 0x8, 0xA
 #: (level 1 takes some 8 ms for a megabyte).
 DEFLATE_FROM_BYTES, DEFLATE_TO_BYTES = 1024, 256 * 1024
 DEFLATE_LEVEL = 1
+_SHORT_TEXT = [bytes((_FIN | TEXT, size)) for size in range(126)]
 _DEFLATE_TAIL = b"\x00\x00\xff\xff"  # RFC 7692 §7.2.1: cut off here, put back by the receiver
 
 
@@ -60,6 +61,8 @@ class Packet:
 
 
 def message(*parts: str | bytes, volatile: bool = False, key: Hashable | None = None) -> Packet:
+    if len(parts) == 1 and isinstance(parts[0], str):
+        return Packet(protocol.MESSAGE + parts[0], volatile=volatile, key=key)
     return Packet(
         *[protocol.MESSAGE + part if isinstance(part, str) else part for part in parts], volatile=volatile, key=key
     )
@@ -69,7 +72,8 @@ def frame(data: str | bytes) -> bytes:
     """An unmasked frame, as servers send them."""
     if isinstance(data, str):
         body = data.encode()
-        return _header(_FIN | TEXT, len(body)) + body
+        size = len(body)
+        return (_SHORT_TEXT[size] if size < 126 else _header(_FIN | TEXT, size)) + body
     return _header(_FIN | BINARY, len(data)) + data
 
 

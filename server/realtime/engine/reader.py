@@ -14,6 +14,7 @@ from server.realtime.engine.seams import unmask
 
 _CONTINUATION, _CLOSE, _PING, _PONG = 0x0, 0x8, 0x9, 0xA
 _MOST_CONTROL = 125
+_WHOLE_TEXT, _MASKED = 0x80 | TEXT, 0x80
 _DEFLATE_TAIL = b"\x00\x00\xff\xff"
 _CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))
 
@@ -71,6 +72,24 @@ class Reader:
             del self._buffer[: self._position]
             self._buffer += data
         self._position = 0
+
+    def only(self, data: bytes) -> str | None:
+        """The text that these bytes are, where they are one short frame and nothing is held: nearly always. Else they
+        are to be fed."""
+        size = len(data) - 6
+        if (
+            not 0 <= size < 126
+            or data[0] != _WHOLE_TEXT
+            or data[1] != _MASKED | size
+            or size > self._most_bytes
+            or self._buffer is not _NOTHING
+            or self._held is not None
+        ):
+            return None
+        body = bytearray(data)
+        del body[:6]
+        unmask(data[2:6], body)
+        return _text(body)
 
     def next(self) -> Message | None:
         """None until more is fed. Raises Broken; from then on it is of no use."""

@@ -66,6 +66,7 @@ class Engine:
         )
         self.last_words: Callable[[Session], None] = lambda session: None  # before one is given up for its heartbeat
         self._handlers: dict[str, Handler] = {}
+        self.on_message: Handler = lambda session, data: None
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._most_bytes = max_http_buffer_size
@@ -88,6 +89,8 @@ class Engine:
 
     def on(self, event: str, handler: Handler) -> None:
         self._handlers[event] = handler
+        if event == "message":
+            self.on_message = handler
 
     def attach(self, app: web.Application, path: str = "engine.io") -> None:
         for route in (f"/{path.strip('/')}/", f"/{path.strip('/')}"):
@@ -264,9 +267,6 @@ class Engine:
         }
 
     # -- what sessions and websockets tell ------------------------------------------------------------------------
-
-    def on_message(self, session: Session, data: str | bytes) -> Awaitable[None] | None:
-        return self._handlers["message"](session, data)
 
     def too_big(self, session: Session, data: str | bytes) -> bool:
         return self.message_too_big(session, data)

@@ -103,9 +103,10 @@ class Websocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._broken:
             return
-        self._reader.feed(data)
-        if not self._busy:
-            self._pump()
+        if self._busy:
+            self._reader.feed(data)
+        else:
+            self._pump(data)
 
     def pause_writing(self) -> None:
         if self._session is not None:
@@ -141,9 +142,15 @@ class Websocket(asyncio.Protocol):
 
     # -- what comes in ------------------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
+    def _pump(self, data: bytes = b"") -> None:
         """Hands over what has come, at most some of it at once."""
         try:
+            only = self._reader.only(data)
+            if only is not None:
+                if (work := self._take(only)) is not None:
+                    self._hold(work)
+                return
+            self._reader.feed(data)
             for _ in range(MESSAGES_A_TURN):
                 message = self._reader.next()
                 if message is None:

@@ -257,11 +257,11 @@ async def test_who_does_not_answer_a_close_is_cut_off(monkeypatch: pytest.Monkey
         await eventually(lambda: not server.realtime.eio._websockets)
 
 
-async def test_a_fault_of_our_own_closes_with_1011_and_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_of_our_own_closes_with_1011_and_is_logged() -> None:
     async with serving() as (server, _), wire(server.url) as one:
         await one.receive()
         for handler in (_raise, _raise_later):
-            monkeypatch.setitem(server.realtime.eio._handlers, "message", handler)
+            server.realtime.eio.on("message", handler)
             async with wire(server.url) as one:
                 with structlog.testing.capture_logs() as logs:
                     await one.send("4x")
@@ -278,7 +278,7 @@ async def _raise_later(session: Session, data: str | bytes) -> None:
     raise RuntimeError
 
 
-async def test_many_messages_at_once_let_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_messages_at_once_let_others_have_their_turn() -> None:
     taken: list[str | bytes] = []
     before_others: list[int] = []
     done = asyncio.Event()
@@ -292,7 +292,7 @@ async def test_many_messages_at_once_let_others_have_their_turn(monkeypatch: pyt
 
     async with serving() as (server, _), wire(server.url) as one:
         await one.receive()
-        monkeypatch.setitem(server.realtime.eio._handlers, "message", take)
+        server.realtime.eio.on("message", take)
         one.writer.write(masked("4x") * 5000 + masked("4last"))
         await done.wait()
     assert len(taken) == 5001
