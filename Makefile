@@ -22,6 +22,7 @@ e2e: .venv/dev .venv/system tests/clients/node_modules ## The slow tests: whole 
 	$(BIN)/python -m pytest -m e2e tests
 
 bench: .venv/dev .venv/bench tests/bench/node_modules ## Measure against the peers, ten minutes (W="paced ack" for some)
+	@command -v gcc >/dev/null || { echo "The C loop among the peers needs gcc" >&2; exit 1; }
 	$(BIN)/python -m tests.bench $(W)
 
 check: .venv/dev ## Format, lint, types, import rules, the mirror of modules and tests, the lock

@@ -15,7 +15,6 @@ from socketio import packet as wire
 
 from server.identity import Identity
 from server.realtime.engine import frames
-from server.realtime.engine.outbox import Outbox
 from server.realtime.link import Link, Member
 from server.realtime.packets import encode, with_offset
 from server.realtime.recovery import ALL, Recoverable, Recovery
@@ -209,21 +208,24 @@ class Fanout:
             offset = recovery.next_offset()
             numbered = frames.message(*with_offset(parts, str(offset)))
             recovery.log(offset, rooms, skip, numbered, self._clock())
-        plain_to: list[Outbox] = []
-        numbered_to: list[Outbox] = []
-        for member in members:
-            if skip and member.sid in skip:
-                continue
-            recoverable = numbered is not plain and member.recoverable is not None
-            if member.connected:
-                (numbered_to if recoverable else plain_to).append(member.outbox)
-            elif not recoverable and member.sid in rooms:
-                self._hold(member, plain)
+        heard = [member for member in members if member.sid not in skip] if skip else members
         outlet = self.server.eio.outlet
-        if plain_to:
-            outlet.broadcast(plain, plain_to)
-        if numbered_to:
-            outlet.broadcast(numbered, numbered_to)
+        if numbered is plain:
+            outlet.broadcast(plain, [member.outbox for member in heard if member.connected])
+        else:
+            now = [member for member in heard if member.connected]
+            outlet.broadcast(plain, [member.outbox for member in now if member.recoverable is None])
+            outlet.broadcast(numbered, [member.outbox for member in now if member.recoverable is not None])
+        for member in self._entering(namespace, rooms):
+            if member.sid not in skip and (numbered is plain or member.recoverable is None):
+                self._hold(member, plain)
+
+    def _entering(self, namespace: str, rooms: Collection[str]) -> Iterator[Member]:
+        """Who is being admitted, of those that have one of these rooms to themselves."""
+        for room in rooms:
+            member = self.member(room, namespace)
+            if member is not None and not member.connected:
+                yield member
 
     def request(self, member: Member, arguments: list[Any], callback: Callback) -> int:
         """Sends an event that asks for an ack; the ack's id."""

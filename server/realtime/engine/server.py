@@ -221,8 +221,9 @@ class Engine:
             work = self._handlers["connect"](session, request)
             if work is not None:
                 await work
-            self._heartbeat.add(session.id, self._clock())
-            self._set_timer()
+            if not session.closed:
+                self._heartbeat.add(session.id, self._clock())
+                self._set_timer()
             if agreed is None:
                 with self._tracked():
                     return await polling.take(request, session, self._most_bytes)
