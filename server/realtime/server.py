@@ -100,7 +100,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self.share_rate_limit = share_rate_limit
         self.tasks = Tasks()
         self.workers = Workers(self.tasks)
-        self._served: dict[str, Membership] = {}
+        self._served: dict[str, Namespace] = {}
         self._refused: Counter[str] = Counter()  # links that are refused, by address
         self._expiry = ExpirySchedule(TOKEN_LEEWAY_SECONDS)
         self.clock = clock
@@ -135,6 +135,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
 
     def add(self, namespace: Namespace) -> None:
         namespace.server = self
+        namespace.handler_timeout = self.bounds.handler_timeout
         self._served[namespace.path] = namespace
 
     def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
@@ -152,7 +153,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
     async def start(self) -> None:
         """Called by the app that it is attached to."""
         self.tasks.start(self._watch(), "watch")
-        for namespace in self._namespaces():
+        for namespace in self._served.values():
             await namespace.start()
 
     def deliver(
@@ -212,10 +213,10 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
 
         Namespaces are not disconnected: a stock client takes that for good, and this for a reason to come back.
         """
-        for namespace in self._namespaces():
+        for namespace in self._served.values():
             self._last_words(namespace.path, GoingAway(), self.manager.members(namespace.path, None))
         await self.eio.shutdown()
-        for namespace in self._namespaces():
+        for namespace in self._served.values():
             await namespace.stop()
         await self.tasks.close()
 
@@ -225,9 +226,6 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         for member in members:
             if member.connected:
                 member.link.session.send(notice)
-
-    def _namespaces(self) -> list[Namespace]:
-        return [each for each in self._served.values() if isinstance(each, Namespace)]
 
     def watch_outside(self, link: Link) -> None:
         """It is in no namespace; a client that stays so is closed after a while."""
@@ -255,7 +253,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         if served is None and any(
             name in known for known in (self.handlers, self.namespace_handlers) for name in (namespace, "*")
         ):
-            served = self._served[namespace] = Handlers(namespace, self)
+            return Handlers(namespace, self)  # not kept: under "*" clients choose the names
         return served
 
     # -- bounds on messages -------------------------------------------------------------------------------------
@@ -434,8 +432,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         """Warns of and ends what runs out by `now`, in seconds since the epoch."""
         for due, connection in self._expiry.due(now):
             handler = self._served[connection.namespace]
-            if isinstance(handler, Namespace):
-                await (handler.end_expired(connection) if due is Due.END else handler.warn_expiring(connection, now))
+            await (handler.end_expired(connection) if due is Due.END else handler.warn_expiring(connection, now))
 
     def close_idle(self, now: float) -> None:
         """Closes transports that by `now`, on the monotonic clock, have been in no namespace for too long."""

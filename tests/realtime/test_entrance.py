@@ -8,6 +8,7 @@ import pytest
 import socketio
 import structlog
 
+from server.realtime.entrance import MAX_NAMESPACES
 from server.realtime.limits import Rate
 from server.realtime.server import Bounds
 from tests.conftest import Connect
@@ -155,3 +156,16 @@ async def test_leaving_and_entering_a_namespace_again_does_not_renew_its_rate() 
             last = await raw.expect(f"43/echo,1{turn}1")
             await raw.send("41/echo,")
         assert '"RATE_LIMITED"' in last
+
+
+async def test_namespaces_that_clients_name_do_not_add_up() -> None:
+    async with serving() as (server, _), raw_socket(server.url) as raw:
+        server.realtime.on("e", lambda namespace, sid: None, namespace="*")
+        before = len(server.realtime._served)
+        for number in range(MAX_NAMESPACES):
+            await raw.send(f"40/made-up-{number},")
+            await raw.expect(f"40/made-up-{number},")
+            await raw.send(f"41/made-up-{number},")
+        assert len(server.realtime._served) == before
+        await raw.send("40/one-too-many,")
+        assert await raw.closed() == 1000
