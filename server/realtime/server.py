@@ -6,14 +6,12 @@ Every touch of python-socketio's private parts is here; `tests/realtime/test_ser
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import socketio
@@ -34,11 +32,12 @@ from server.realtime.entrance import Entrance
 from server.realtime.expiry import Due, ExpirySchedule
 from server.realtime.fanout import Fanout
 from server.realtime.handlers import Handlers
+from server.realtime.inbound import Inbound
 from server.realtime.limits import RateLimits
 from server.realtime.link import Handshake, Link, Member
 from server.realtime.membership import Membership
 from server.realtime.namespace import EVENT_RATE, Namespace
-from server.realtime.packets import MalformedPacket, Packet, UnusablePacket
+from server.realtime.packets import Packet
 from server.realtime.recovery import Bounds as RecoveryBounds
 from server.realtime.tasks import Tasks
 from server.realtime.workers import Workers
@@ -105,7 +104,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self._expiry = ExpirySchedule(TOKEN_LEEWAY_SECONDS)
         self.clock = clock
         self._connect_timeout = connect_timeout
-        self._entrance = Entrance(self, recover_all=recover_all)
+        self.entrance = Entrance(self, recover_all=recover_all)
         self._outside: dict[str, float] = {}  # links in no namespace, and how long they may be, the oldest first
         super().__init__(
             client_manager=Fanout(recovery, clock=clock, most_held=self.bounds.outbox_messages),
@@ -124,6 +123,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
             logger=_quiet("socketio"),
             **{name: value for name, value in options.items() if name != "logger"},
         )
+        self.eio.on("message", Inbound(self).message)
         self.eio.message_too_big = self._too_big
         self.eio.last_words = lambda session: self._tell_all(session, HeartbeatLost())
         # Whatever its characters and namespace.
@@ -307,102 +307,11 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self.environ.pop(session.id, None)
         resumable = reason != self.reason.SERVER_DISCONNECT
         for member in list(link.members.values()):
-            self._leave(member, reason, resumable=resumable)
-
-    # -- what comes in ------------------------------------------------------------------------------------------
-
-    def _handle_eio_message(self, session: Session, data: str | bytes) -> Awaitable[None] | None:
-        link: Link = session.state
-        if link.pending is None and (event := packets.plain_event(data)) is not None:
-            return self._event(link, *event)
-        try:
-            packet = self._decode(link, data)
-            return None if packet is None else self._take(link, packet)
-        except UnusablePacket as error:
-            return self._refuse(link, error)
-        except (MalformedPacket, ValueError) as error:
-            log.info("malformed packet", transport=link.id, error=str(error))
-            self.eio.close(link.id)
-        return None
-
-    def _decode(self, link: Link, data: str | bytes) -> Packet | None:
-        """None while attachments are to come. Raises MalformedPacket or UnusablePacket."""
-        packet = link.pending
-        if packet is not None:
-            if not packet.add_attachment(data):
-                return None
-            link.pending = None
-            return packet
-        if not data:  # it would pass python-socketio's decoder unread
-            raise MalformedPacket("an empty message")
-        packet = Packet(encoded_packet=data)
-        if packet.packet_type not in (wire.BINARY_EVENT, wire.BINARY_ACK):
-            return packet
-        if (packet.namespace or "/") not in link.members:
-            raise MalformedPacket("binary data to a namespace that was not joined")
-        link.pending = packet
-        return None
-
-    def _take(self, link: Link, packet: Packet) -> Awaitable[None] | None:
-        kind, namespace = packet.packet_type, packet.namespace or "/"
-        if kind in (wire.EVENT, wire.BINARY_EVENT):
-            return self._event(link, namespace, packet.id, packet.data)
-        if kind in (wire.ACK, wire.BINARY_ACK):
-            return self._ack(link, namespace, packet.id, packet.data)
-        if kind == wire.CONNECT:
-            return self._entrance.connect(link, namespace, packet.data)
-        member = link.members.get(namespace)
-        if member is not None:
-            self._leave(member, self.reason.CLIENT_DISCONNECT)
-        else:
-            self._stray(link, namespace)
-        return None
-
-    def _event(self, link: Link, namespace: str, id: int | None, data: list[Any]) -> Awaitable[None] | None:
-        member = link.members.get(namespace)
-        if member is not None and member.connected and member.membership is not None and member.connection is not None:
-            reply = None if id is None else partial(self._reply, link.session, namespace, id)
-            return member.membership.receive(member, member.connection, data[0], data[1:], reply)
-        self._stray(link, namespace)
-        return None
-
-    def _stray(self, link: Link, namespace: str) -> None:
-        """A packet to a namespace that the client is not in. It may have crossed the end of its membership; else it
-        does not speak the protocol, and Node closes too."""
-        if namespace not in link.left:
-            self.eio.close(link.id)
-
-    async def _ack(self, link: Link, namespace: str, id: int | None, data: list[Any]) -> None:
-        """Unlike stock: an answer that nothing waits for is refused."""
-        member = link.members.get(namespace)
-        if member is None or member.membership is None or member.connection is None:
-            self._stray(link, namespace)
-            return
-        await member.membership.begun(member)
-        callback = None if id is None or member.callbacks is None else member.callbacks.pop(id, None)
-        if callback is not None:
-            result = callback(*data)
-            if inspect.isawaitable(result):
-                await result
-        elif data:
-            await member.membership.refuse_ack(member.connection)
-
-    def _refuse(self, link: Link, error: UnusablePacket) -> Awaitable[None] | None:
-        member = link.members.get(error.namespace)
-        if member is None or member.membership is None or member.connection is None:
-            self._stray(link, error.namespace)
-            return None
-        reply = None if error.ack_id is None else partial(self._reply, link.session, error.namespace, error.ack_id)
-        refuse = partial(member.membership.refuse, member.connection, error.message, reply)
-        return None if member.inbox is None else member.inbox.put(refuse)
-
-    @staticmethod
-    def _reply(session: Session, namespace: str, id: int, *results: object) -> None:
-        session.send(frames.message(*packets.encode(wire.ACK, namespace, list(results), id)))
+            self.leave(member, reason, resumable=resumable)
 
     # -- members go ---------------------------------------------------------------------------------------------
 
-    def _leave(self, member: Member, reason: str, *, resumable: bool = False) -> None:
+    def leave(self, member: Member, reason: str, *, resumable: bool = False) -> None:
         """Leaves all rooms at once; the namespace hears of it in order, after the events that came before."""
         if not member.connected or member.membership is None:
             return  # it is being admitted, and will be discarded
@@ -417,7 +326,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         member = self.manager.member(sid, namespace or "/")
         if member is not None:
             member.link.session.send(frames.message(*packets.encode(wire.DISCONNECT, member.namespace)))
-            self._leave(member, self.reason.SERVER_DISCONNECT)
+            self.leave(member, self.reason.SERVER_DISCONNECT)
 
     # -- what falls due ----------------------------------------------------------------------------------------
 

@@ -185,7 +185,7 @@ def held(server: Running) -> dict[str, Any]:
         "sessions": len(realtime.eio.sessions),
         "members": len(realtime.manager),
         "environs": len(realtime.environ),
-        "half-read packets": len(realtime._binary_packet),
+        "half-read packets": sum(each.state.pending is not None for each in realtime.eio.sessions.values()),
         "tasks": len(names) - names.count("worker"),
         "workers": max(MAX_IDLE, names.count("worker")),  # so many may stay for the next event
     }
