@@ -50,7 +50,7 @@ class Entrance:
         auth, wanted = self._recovery_wanted(auth)
         member = server.manager.join(link, namespace)
         try:
-            connection, after = await self._admit(served, member, auth, wanted)
+            connection = await self._admit(served, member, auth, wanted)
         except Exception as error:
             self._discard(member)
             _refuse(link, namespace, _connect_error(error))
@@ -62,28 +62,25 @@ class Entrance:
             self._discard(member, resumable=True)
             return
         server.came_in(link)
-        server.manager.connect(member, after)
+        server.manager.connect(member)
         try:
-            await served.welcome(connection, recovered=after is not None)
+            await served.welcome(connection, recovered=member.resumed)
         except Exception:
             log.exception("welcome failed", namespace=namespace, connection=connection.id)
             server.eio.close(link.id)
 
     async def _admit(
         self, served: Membership, member: Member, auth: Any, wanted: tuple[object, object] | None
-    ) -> tuple[Connection, int | None]:
-        """The connection, and the offset behind which a resumed session missed what there is; None for a new one."""
+    ) -> Connection:
         server, link = self._server, member.link
         if link.refusal is not None:
             raise link.refusal
         identity = await served.identify(link, auth)
         server.admission.enter(link.id)
         member.admitted = True
-        after = None
         if wanted is not None:
             await self._free(member, wanted[0], identity)
-            after = server.manager.resume(member, *wanted, identity)
-            if after is None:
+            if not await server.manager.resume(member, *wanted, identity):
                 server.manager.open_recoverable(member, identity)
             elif member.recoverable is not None and member.recoverable.inbox is not None:
                 await member.recoverable.inbox.drained()
@@ -92,8 +89,8 @@ class Entrance:
             member.sid, member.namespace, identity, link.handshake.address, link.id, member.rooms, window
         )
         served.begin(member, connection)
-        await served.admit(connection, auth, recovered=after is not None)
-        return connection, after
+        await served.admit(connection, auth, recovered=member.resumed)
+        return connection
 
     async def _free(self, newcomer: Member, pid: object, identity: Identity) -> None:
         """A client that changed its network is back before its old connection is found to be lost. Who does not answer

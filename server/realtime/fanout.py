@@ -1,14 +1,15 @@
 """Who is in which room on this node, and a message to all of them: encoded once, put into each one's outbox.
 
-It stands where python-socketio expects its `AsyncManager`, and has what that server uses of it.
+It stands where python-socketio expects its `AsyncManager`, and has what that server uses of it. What is kept for those
+who come back, and what other nodes hear, is a subclass's business.
 """
 
 from __future__ import annotations
 
 import itertools
 import secrets
-import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from socketio import packet as wire
@@ -16,9 +17,8 @@ from socketio import packet as wire
 from server.identity import Identity
 from server.realtime.engine import frames
 from server.realtime.link import Link, Member
-from server.realtime.packets import encode, with_offset
-from server.realtime.recovery import ALL, Recoverable, Recovery
-from server.realtime.recovery import Bounds as RecoveryBounds
+from server.realtime.packets import encode
+from server.realtime.rooms import ALL
 
 if TYPE_CHECKING:
     from server.realtime.server import RealtimeServer
@@ -26,19 +26,14 @@ if TYPE_CHECKING:
 Callback = Callable[..., Any]
 
 
-class Fanout:
-    def __init__(
-        self,
-        recovery: RecoveryBounds | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        most_held: int = 1000,
-    ) -> None:
-        """`recovery`: None where no session can be resumed. `most_held`: messages behind a CONNECT."""
+def rooms_of(room: str | Collection[str] | None) -> Collection[str]:
+    return (ALL,) if room is None else (room,) if isinstance(room, str) else room
+
+
+class Fanout(ABC):
+    def __init__(self, *, most_held: int = 1000) -> None:
+        """`most_held`: messages behind a CONNECT."""
         self.server: RealtimeServer
-        self._recovery = recovery
-        self._recoveries: dict[str, Recovery] = {}  # by namespace
-        self._clock = clock
         self._most_held = most_held
         self._namespaces: dict[str, dict[str, Member]] = {}  # by sid
         self._rooms: dict[tuple[str, str], dict[str, Member]] = {}  # by namespace and room
@@ -53,7 +48,7 @@ class Fanout:
     def set_server(self, server: RealtimeServer) -> None:
         self.server = server
 
-    def initialize(self) -> None:
+    def initialize(self) -> None:  # noqa: B027
         """Nothing to prepare."""
 
     def get_namespaces(self) -> Iterable[str]:
@@ -139,18 +134,17 @@ class Fanout:
 
     def join(self, link: Link, namespace: str) -> Member:
         """A link begins to enter a namespace, in which it is not yet."""
-        member = Member(secrets.token_urlsafe(15), namespace, link)
+        member = Member(self.new_sid(), namespace, link)
         link.members[namespace] = member
         self._namespaces.setdefault(namespace, {})[member.sid] = member
         return member
 
+    def new_sid(self) -> str:
+        return secrets.token_urlsafe(15)
+
     def drop(self, member: Member, *, resumable: bool = False) -> None:
         """Costs as much as the rooms it was in, whoever else is connected."""
         member.connected = False
-        if member.recoverable is not None:
-            member.recoverable.inbox = member.inbox
-            member.recoverable.data = (member.link.session.user_session or {}).get(member.namespace)
-            self._let_go(member.namespace, member.recoverable, resumable=resumable)
         members = self._namespaces.get(member.namespace, {})
         if members.get(member.sid) is member:
             del members[member.sid]
@@ -164,15 +158,25 @@ class Fanout:
     def enter(self, member: Member, room: str) -> None:
         member.rooms.add(room)
         self._rooms.setdefault((member.namespace, room), {})[member.sid] = member
-        if member.recoverable is not None:
-            self._recoveries[member.namespace].enter(member.recoverable, room)
 
-    def leave(self, member: Member, room: str) -> None:
-        if room in member.rooms:
-            member.rooms.discard(room)
-            self._drop(member, room)
-            if member.recoverable is not None:
-                self._recoveries[member.namespace].leave(member.recoverable, room)
+    def leave(self, member: Member, room: str) -> bool:
+        """Whether it was in the room."""
+        if room not in member.rooms:
+            return False
+        member.rooms.discard(room)
+        self._drop(member, room)
+        return True
+
+    @abstractmethod
+    async def settled(self, member: Member) -> None:
+        """The rooms it entered are its own wherever a message comes from."""
+
+    def _renamed(self, member: Member, sid: str) -> None:
+        """It takes the place of a session that was dropped."""
+        members = self._namespaces[member.namespace]
+        del members[member.sid]
+        member.sid = sid
+        members[sid] = member
 
     def _drop(self, member: Member, room: str) -> None:
         members = self._rooms.get((member.namespace, room))
@@ -183,6 +187,7 @@ class Fanout:
 
     # -- messages -----------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def deliver(
         self,
         namespace: str,
@@ -193,39 +198,32 @@ class Fanout:
         volatile: bool = False,
         conflate: Hashable | None = None,
     ) -> None:
-        """When it returns, every outbox has the message. `arguments` begin with the event's name."""
-        members = self.members(namespace, room)
-        recovery = None if volatile else self._recoveries.get(namespace)
-        rooms = (ALL,) if room is None else (room,) if isinstance(room, str) else room
-        logged = recovery is not None and recovery.watches(rooms)
-        if not members and not logged:
-            return
-        key = None if conflate is None else (namespace, arguments[0], conflate)
-        parts = encode(wire.EVENT, namespace, arguments)
-        plain = frames.message(*parts, volatile=volatile, key=key)
-        numbered = plain
-        if recovery is not None and logged:
-            offset = recovery.next_offset()
-            numbered = frames.message(*with_offset(parts, str(offset)))
-            recovery.log(offset, rooms, skip, numbered, self._clock())
-        heard = [member for member in members if member.sid not in skip] if skip else members
-        outlet = self.server.eio.outlet
-        if numbered is plain:
-            outlet.broadcast(plain, [member.outbox for member in heard if member.connected])
-        else:
-            now = [member for member in heard if member.connected]
-            outlet.broadcast(plain, [member.outbox for member in now if member.recoverable is None])
-            outlet.broadcast(numbered, [member.outbox for member in now if member.recoverable is not None])
-        for member in self._entering(namespace, rooms):
-            if member.sid not in skip and (numbered is plain or member.recoverable is None):
-                self._hold(member, plain)
+        """When it returns, every outbox on this node has the message. `arguments` begin with the event's name."""
 
-    def _entering(self, namespace: str, rooms: Collection[str]) -> Iterator[Member]:
-        """Who is being admitted, of those that have one of these rooms to themselves."""
-        for room in rooms:
-            member = self.member(room, namespace)
-            if member is not None and not member.connected:
-                yield member
+    def _spread(
+        self,
+        namespace: str,
+        room: str | Collection[str] | None,
+        skip: Collection[str],
+        plain: frames.Packet,
+        number: Callable[[], frames.Packet] | None = None,
+    ) -> None:
+        """Puts it into the outboxes here: the numbered one into those of clients that can come back."""
+        members = self.members(namespace, room)
+        now = [each for each in members if each.connected and (not skip or each.sid not in skip)]
+        outlet = self.server.eio.outlet
+        if number is None:
+            outlet.broadcast(plain, [member.outbox for member in now])
+        else:
+            outlet.broadcast(plain, [member.outbox for member in now if member.recoverable is None])
+            if recoverable := [member.outbox for member in now if member.recoverable is not None]:
+                outlet.broadcast(number(), recoverable)
+        for one in rooms_of(room):
+            member = self.member(one, namespace)
+            if member is None or member.connected or member.sid in skip:
+                continue
+            if number is None or member.recoverable is None:
+                self._hold(member, plain)
 
     def request(self, member: Member, arguments: list[Any], callback: Callback) -> int:
         """Sends an event that asks for an ack; the ack's id."""
@@ -240,29 +238,27 @@ class Fanout:
             self._hold(member, packet)
         return ack_id
 
-    def connect(self, member: Member, after: int | None = None) -> None:
+    @abstractmethod
+    def connect(self, member: Member) -> None:
         """It was admitted: its CONNECT goes out, and what was sent to it meanwhile; from here on it gets everything.
+        What a resumed session missed goes first, as Node has it."""
 
-        `after`: the offset behind which a resumed session missed what there is. That goes first, as Node has it.
-        """
+    def _greet(
+        self, member: Member, before: Sequence[frames.Packet] = (), after: Callable[[], Sequence[frames.Packet]] = tuple
+    ) -> None:
         session, recoverable = member.link.session, member.recoverable
         greeting = {"sid": member.sid}
         if recoverable is not None:
             greeting["pid"] = recoverable.pid
-        connect = frames.message(*encode(wire.CONNECT, member.namespace, greeting))
-        meanwhile: list[frames.Packet] = []
-        if recoverable is not None:
-            recovery = self._recoveries[member.namespace]
-            if after is not None:
-                session.outbox.replay(recovery.missed(recoverable, after, recoverable.resumed_at))
-            meanwhile = recovery.missed(recoverable, recoverable.resumed_at)
-        session.send(connect)
+        if member.resumed:
+            session.outbox.replay(before)
+        session.send(frames.message(*encode(wire.CONNECT, member.namespace, greeting)))
         # A client that looks at one frame of a segment and only then listens for the next would miss what follows: the
         # `ws` package hands over all frames of a segment at once, and the protocol's own test suite reads it so.
         session.outbox.breathe()
         member.connected = True
         held, member.held = member.held, None
-        for packet in (*meanwhile, *(held or ())):
+        for packet in (*after(), *(held or ())):
             session.send(packet)
 
     def _hold(self, member: Member, packet: frames.Packet) -> None:
@@ -273,53 +269,19 @@ class Fanout:
 
     # -- recovery -----------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def open_recoverable(self, member: Member, identity: Identity) -> None:
         """From here on the member's client can come back."""
-        if self._recovery is not None:
-            recovery = self._recoveries.get(member.namespace)
-            if recovery is None:  # microseconds: no log before it gave out as many
-                recovery = Recovery(self._recovery, offset=time.time_ns() // 1000)
-                self._recoveries[member.namespace] = recovery
-            member.recoverable = recovery.open(member.sid, identity)
 
-    def resume(self, member: Member, pid: object, offset: object, identity: Identity) -> int | None:
-        """The member takes the place of a dropped one: its id, its rooms. The offset behind which it missed what there
-        is; None if there is no such session for this user."""
-        namespace = member.namespace
-        recovery = self._recoveries.get(namespace)
-        found = None if recovery is None else recovery.resume(pid, offset, identity, self._clock())
-        if found is None:
-            return None
-        session, after = found
-        members = self._namespaces[namespace]
-        del members[member.sid]
-        member.sid = session.sid
-        members[member.sid] = member
-        member.recoverable = session
-        member.resumed = True
-        if session.data is not None:
-            member.link.session.user_session = (member.link.session.user_session or {}) | {namespace: session.data}
-        for room in session.rooms:
-            if room not in (ALL, session.sid):
-                self.enter(member, room)
-        return after
+    @abstractmethod
+    async def resume(self, member: Member, pid: object, offset: object, identity: Identity) -> bool:
+        """The member takes the place of a dropped one: its id, its rooms. Whether there is such a session for this
+        user, and all that it missed."""
 
+    @abstractmethod
     def holder(self, namespace: str, pid: object, identity: Identity) -> Member | None:
-        """Who is connected in the session that a newcomer wants to resume."""
-        recovery = self._recoveries.get(namespace)
-        sid = None if recovery is None else recovery.held_by(pid, identity)
-        return None if sid is None else self.member(sid, namespace)
+        """Who is connected here in the session that a newcomer wants to resume."""
 
+    @abstractmethod
     def prune(self) -> None:
         """Ends what nobody may resume any more."""
-        for namespace, recovery in list(self._recoveries.items()):
-            recovery.prune(self._clock())
-            if not len(recovery):
-                del self._recoveries[namespace]
-
-    def _let_go(self, namespace: str, session: Recoverable, *, resumable: bool) -> None:
-        recovery = self._recoveries[namespace]
-        if resumable:
-            recovery.dropped(session, self._clock())
-        else:
-            recovery.end(session)

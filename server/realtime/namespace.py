@@ -147,6 +147,7 @@ class Namespace(Membership):
         ):
             self.check_rooms(connection, room)
             self.server.manager.enter(member, room)
+            await self.server.manager.settled(member)
 
     def check_rooms(self, connection: Connection, room: str) -> None:
         """Raises LimitExceeded where `enter` would, for who must know before."""

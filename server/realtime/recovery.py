@@ -15,10 +15,8 @@ from operator import attrgetter
 
 from server.identity import Identity
 from server.realtime.engine.frames import Packet
+from server.realtime.rooms import ALL
 from server.realtime.workers import Inbox
-
-#: The room that everybody in a namespace is in without having entered it: an `emit` without a room.
-ALL = ""
 
 MAX_OFFSET_DIGITS = 16
 
@@ -38,8 +36,8 @@ class Bounds:
 @dataclass(slots=True, eq=False)
 class Recoverable:
     """A session that can be resumed. `rooms` are those it is in, with the offset at which it entered each; `start` is
-    the offset it began at, `resumed_at` that of its newest connection; `expires_at` is None while its client is
-    connected."""
+    the offset it began at, `resumed_at` that of its newest connection, `after` the one behind which that had missed
+    what there was; `expires_at` is None while its client is connected."""
 
     pid: str
     sid: str
@@ -47,6 +45,7 @@ class Recoverable:
     start: int
     rooms: dict[str, int]
     resumed_at: int
+    after: int = 0
     expires_at: float | None = None
     data: object = None  # what python-socketio's `session()` kept
     inbox: Inbox | None = None  # of its last connection, which may still be at work
@@ -124,8 +123,8 @@ class Recovery:
             for room in list(session.rooms):
                 self.leave(session, room)
 
-    def resume(self, pid: object, offset: object, identity: Identity, now: float) -> tuple[Recoverable, int] | None:
-        """The session, which nobody else can resume now, and the offset after which its client missed what there is.
+    def resume(self, pid: object, offset: object, identity: Identity, now: float) -> Recoverable | None:
+        """The session, which nobody else can resume now.
 
         None where there is none for this user, its client is connected, its time is over, the offset was never given
         out, or something it missed is logged no more: then the client gets a new session.
@@ -142,7 +141,8 @@ class Recovery:
             return None
         session.expires_at = None
         session.resumed_at = self._offset
-        return session, after
+        session.after = after
+        return session
 
     def held_by(self, pid: object, identity: Identity) -> str | None:
         """The id under which this user's session is connected now."""

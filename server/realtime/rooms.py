@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+#: The room that everybody in a namespace is in without having entered it: an `emit` without a room.
+ALL = ""
 EVERYONE = "everyone"  # all admitted connections of a namespace, whatever their tenant
 
 

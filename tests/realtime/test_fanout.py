@@ -1,70 +1,12 @@
 from __future__ import annotations
 
-import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.identity import Identity
-from server.realtime.fanout import Fanout
-from server.realtime.link import Handshake, Link, Member
-from server.realtime.recovery import Bounds
-
-
-class Outbox:
-    def __init__(self, sent: list[Any]) -> None:
-        self.sent = sent
-
-    def replay(self, packets: Any) -> None:
-        self.sent += [packet.parts for packet in packets]
-
-    def breathe(self) -> None:
-        """Nothing is corked here."""
-
-
-class Outlet:
-    def broadcast(self, packet: Any, outboxes: Any) -> None:
-        for outbox in outboxes:
-            outbox.sent.append(packet.parts)
-
-
-class Session:
-    def __init__(self, id: str) -> None:
-        self.id = id
-        self.sent: list[Any] = []
-        self.outbox = Outbox(self.sent)
-        self.user_session: dict[str, Any] | None = None
-        self.state = Link(self, Handshake("", None, None))  # type: ignore[arg-type]
-
-    def send(self, packet: Any) -> None:
-        self.sent.append(packet.parts)
-
-
-class Room:
-    """Some sessions, connected to `/x` unless said otherwise."""
-
-    def __init__(self, *ids: str, recovery: Bounds | None = None) -> None:
-        self.sessions = {id: Session(id) for id in ids}
-        self.now = 0.0
-        self.fanout = Fanout(recovery, clock=lambda: self.now)
-        self.fanout.set_server(SimpleNamespace(eio=SimpleNamespace(sessions=self.sessions, outlet=Outlet())))  # type: ignore[arg-type]
-        self.sids: dict[str, str] = {}
-        self.members: dict[str, Member] = {}
-
-    async def connect(self, *ids: str, recoverable: bool = False) -> None:
-        for id in ids or self.sessions:
-            member = self.members[id] = self.fanout.join(self.sessions[id].state, "/x")
-            self.sids[id] = member.sid
-            if recoverable:
-                self.fanout.open_recoverable(member, Identity(id))
-            self.fanout.connect(member)
-            self.sessions[id].sent.clear()
-
-    def heard(self) -> dict[str, int]:
-        return {id: len(session.sent) for id, session in self.sessions.items() if session.sent}
+from tests.support.rooms import Room
 
 
 @pytest.mark.parametrize(
@@ -160,38 +102,3 @@ async def test_rooms_and_members_agree_and_nothing_is_left(steps: list[tuple[str
     for id in list(expected):
         room.fanout.drop(room.members[id])
     assert (room.fanout._rooms, room.fanout._namespaces, len(room.fanout)) == ({}, {}, 0)
-
-
-async def test_who_asked_for_recovery_gets_an_offset_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time_ns", lambda: 0)  # where offsets begin
-    room = Room("a", "b", recovery=Bounds())
-    await room.connect("a")
-    await room.connect("b", recoverable=True)
-    room.fanout.deliver("/x", ["hello", {"n": 1}], room=None)
-    room.fanout.deliver("/x", ["tick", {"n": 2}], room=None, volatile=True)
-    assert room.sessions["a"].sent == [('42/x,["hello",{"n":1}]',), ('42/x,["tick",{"n":2}]',)]
-    assert room.sessions["b"].sent == [('42/x,["hello",{"n":1},"1"]',), ('42/x,["tick",{"n":2}]',)]
-
-
-async def test_who_comes_back_gets_what_it_missed_before_its_connect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time_ns", lambda: 0)  # where offsets begin
-    room = Room("a", "b", "c", recovery=Bounds())
-    await room.connect("a")
-    await room.connect("b", recoverable=True)
-    room.fanout.enter(room.members["b"], "r")
-    dropped = room.members["b"]
-    pid = dropped.recoverable.pid if dropped.recoverable is not None else ""
-    room.fanout.deliver("/x", ["seen", {}], room="r")
-    room.fanout.drop(dropped, resumable=True)
-    room.fanout.deliver("/x", ["missed", {}], room="r")
-    room.fanout.deliver("/x", ["elsewhere", {}], room="other")
-    back = room.fanout.join(room.sessions["c"].state, "/x")
-    assert room.fanout.resume(back, pid, "1", Identity("b")) == 1
-    room.fanout.connect(back, 1)
-    assert back.sid == dropped.sid
-    assert room.sessions["c"].sent == [
-        ('42/x,["missed",{},"2"]',),
-        (f'40/x,{{"sid":"{back.sid}","pid":"{pid}"}}',),
-    ]
-    room.fanout.deliver("/x", ["live", {}], room="r")
-    assert room.sessions["c"].sent[-1] == ('42/x,["live",{},"3"]',)

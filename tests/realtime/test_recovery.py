@@ -4,7 +4,8 @@ import pytest
 
 from server.identity import Identity, anonymous
 from server.realtime.engine import frames
-from server.realtime.recovery import ALL, Bounds, Recoverable, Recovery
+from server.realtime.recovery import Bounds, Recoverable, Recovery
+from server.realtime.rooms import ALL
 
 ALICE = Identity("alice")
 
@@ -26,7 +27,7 @@ def texts(packets: list[frames.Packet]) -> list[str]:
 def missed(recovery: Recovery, session: Recoverable, offset: str | None, now: float = 0) -> list[str] | None:
     """What a client that comes back is sent; None when it is given a new session."""
     found = recovery.resume(session.pid, offset, session.identity, now)
-    return None if found is None else texts(recovery.missed(*found))
+    return None if found is None else texts(recovery.missed(found, found.after))
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_dropped_session_is_resumed_with_its_id_and_rooms(recovery: Recovery, 
     recovery.dropped(session, now=0)
     found = recovery.resume(session.pid, None, ALICE, now=9.9)
     assert found is not None
-    assert (found[0].sid, set(found[0].rooms)) == ("sid", {"sid", ALL, "r"})
+    assert (found.sid, set(found.rooms)) == ("sid", {"sid", ALL, "r"})
 
 
 def test_pids_are_long_and_never_the_same(recovery: Recovery) -> None:
@@ -237,7 +238,7 @@ def test_what_comes_while_it_is_resumed_is_told_apart(recovery: Recovery, sessio
     found = recovery.resume(session.pid, None, ALICE, now=0)
     assert found is not None
     after, alone = say(recovery, ALL), say(recovery, "sid")
-    assert texts(recovery.missed(*found, session.resumed_at)) == [before]
+    assert texts(recovery.missed(found, found.after, session.resumed_at)) == [before]
     assert texts(recovery.missed(session, session.resumed_at)) == [after, alone]
 
 

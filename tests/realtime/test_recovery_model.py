@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from server.identity import Identity
-from server.realtime.recovery import ALL, Bounds, Recoverable, Recovery
+from server.realtime.recovery import Bounds, Recoverable, Recovery
+from server.realtime.rooms import ALL
 from tests.realtime.test_recovery import say, texts
 
 NAMES = st.sampled_from("ab")
@@ -137,10 +138,9 @@ class Recovering(RuleBasedStateMachine):
                 self.recovery.end(client.session)  # the old link, which nobody needs any more
             self.open(name)
             return
-        session, after = found
-        assert session is client.session
-        assert set(session.rooms) == {session.sid, ALL} | client.rooms
-        assert texts(self.recovery.missed(session, after)) == client.owed
+        assert found is client.session
+        assert set(found.rooms) == {found.sid, ALL} | client.rooms
+        assert texts(self.recovery.missed(found, found.after)) == client.owed
         client.see(client.owed[:reads])
         del client.owed[:reads]
         client.dropped_at, client.cut_at = None, self.now if client.owed else None
