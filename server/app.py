@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
@@ -16,6 +17,12 @@ from server.namespaces.monitor import namespace as monitor
 from server.namespaces.trading import namespace as trading
 from server.realtime import recovery
 from server.realtime.admission import Admission
+from server.realtime.cluster import dispatch
+from server.realtime.cluster.address import connector
+from server.realtime.cluster.dispatch import Dispatch
+from server.realtime.cluster.manager import ClusterFanout
+from server.realtime.cluster.node import Node
+from server.realtime.cluster.sessions import Sessions
 from server.realtime.limits import RateLimits
 from server.realtime.namespace import Namespace
 from server.realtime.server import Bounds, RealtimeServer
@@ -44,13 +51,16 @@ def build_app(
     )
     jwks = _jwks(settings)
     limits = RateLimits(settings.rates, enabled=settings.rate_limit_enabled)
-    realtime = _realtime(settings, _authority(settings, jwks), limits)
+    node = _node(settings)
+    realtime = _realtime(settings, _authority(settings, jwks), limits, node)
     for namespace in _namespaces(settings, database):
         realtime.add(namespace)
     realtime.attach(app, socketio_path=SOCKETIO_PATH)
     app[REALTIME] = realtime
 
-    more = {name: functools.partial(check, database) for name, check in (checks or {}).items()}
+    more: dict[str, health.Check] = {name: functools.partial(check, database) for name, check in (checks or {}).items()}
+    if node is not None:
+        more["redis"] = node.check
     app.add_routes(health.routes({"database": database.check, **more}))
     if settings.debug and settings.jwt_secret_key is not None:
         app.add_routes(dev.routes(development_mint(settings)))
@@ -150,7 +160,23 @@ def _recovery(settings: Settings) -> recovery.Bounds | None:
     )
 
 
-def _realtime(settings: Settings, authority: TokenAuthority, limits: RateLimits) -> RealtimeServer:
+def _node(settings: Settings) -> Node | None:
+    return None if settings.redis_url is None else Node(connector(settings.redis_url), settings.redis_channel_prefix)
+
+
+def _manager(settings: Settings, node: Node) -> ClusterFanout:
+    recovery = _recovery(settings)
+    bounds = dispatch.Bounds(log=settings.recovery_messages, bytes=settings.redis_held_bytes)
+    sessions = None
+    if recovery is not None:
+        bounds = dataclasses.replace(bounds, retention=recovery.retention)
+        sessions = Sessions(node, seconds=recovery.seconds, unnoticed=recovery.retention - recovery.seconds)
+    return ClusterFanout(
+        node, Dispatch(node.id, node.keys, node.commands, bounds), sessions, most_held=settings.ws_outbox_messages
+    )
+
+
+def _realtime(settings: Settings, authority: TokenAuthority, limits: RateLimits, node: Node | None) -> RealtimeServer:
     admission = Admission(
         authority,
         limits,
@@ -170,6 +196,8 @@ def _realtime(settings: Settings, authority: TokenAuthority, limits: RateLimits)
             outbox_bytes=settings.ws_outbox_bytes,
         ),
         recovery=_recovery(settings),
+        node=node,
+        manager=None if node is None else _manager(settings, node),
         single_session=settings.single_session_per_user,
         share_rate_limit=settings.share_rate_limit,
         ping_interval=settings.ws_ping_interval,

@@ -17,6 +17,7 @@ from marshmallow import ValidationError, fields, validate
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from server.realtime.cluster.address import connector
 from server.realtime.limits import Rate
 
 HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
@@ -98,6 +99,7 @@ class Settings:
     database_pool_size: int = _number(20, "DATABASE_POOL_SIZE", least=1, most=1000)
     database_max_overflow: int = _number(40, "DATABASE_MAX_OVERFLOW", most=1000)
     redis_url: str | None = _text(None, "REDIS_URL", secret=True)
+    redis_held_bytes: int = _number(33_554_432, "REDIS_HELD_BYTES", least=65_536)
     redis_channel_prefix: str = _text("atrium", "REDIS_CHANNEL_PREFIX", "WS_REDIS_CHANNEL_PREFIX")
 
     jwt_secret_key: str | None = _text(None, "JWT_SECRET_KEY", secret=True)
@@ -199,6 +201,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     values["database_url"], fault = _database_url(values)
     if fault:
         faults["DATABASE_URL"] = [fault]
+    if fault := _redis_fault(values.get("redis_url")):
+        faults["REDIS_URL"] = [fault]
     settings = Settings(**values)
     _check_identity(settings, faults)
     if settings.file_storage_type == "s3" and not settings.s3_bucket_name:
@@ -270,6 +274,16 @@ def _database_url(values: Mapping[str, Any]) -> tuple[str, str | None]:
     if kind != "sqlite" and not (parsed.host and parsed.database):
         return "", "It names no host or no database."
     return f"{driver[kind]}://{rest}", None
+
+
+def _redis_fault(url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        connector(url)
+    except ValueError as error:
+        return f"Not a Redis URL: {error}."
+    return None
 
 
 def _development_secret(data_dir: Path) -> str:

@@ -11,7 +11,6 @@ import structlog
 from socketio import packet as wire
 
 from server.errors import ConnectionClosed, InternalError, RateLimited
-from server.identity import Identity
 from server.realtime import packets
 from server.realtime.connection import Connection
 from server.realtime.engine import frames, protocol
@@ -79,7 +78,9 @@ class Entrance:
         server.admission.enter(link.id)
         member.admitted = True
         if wanted is not None:
-            await self._free(member, wanted[0], identity)
+            holder = server.manager.holder(member.namespace, wanted[0], identity)
+            if holder is not None:
+                await self.free(holder)
             if not await server.manager.resume(member, *wanted, identity):
                 server.manager.open_recoverable(member, identity)
             elif member.recoverable is not None and member.recoverable.inbox is not None:
@@ -92,12 +93,11 @@ class Entrance:
         await served.admit(connection, auth, recovered=member.resumed)
         return connection
 
-    async def _free(self, newcomer: Member, pid: object, identity: Identity) -> None:
+    async def free(self, holder: Member) -> None:
         """A client that changed its network is back before its old connection is found to be lost. Who does not answer
         a ping at once gives its session up; who does keeps it, so that no session is ever resumed twice at once."""
         server = self._server
-        holder = server.manager.holder(newcomer.namespace, pid, identity)
-        if holder is None or holder.connection is None:
+        if holder.connection is None:
             return
         since = server.admission.now() - holder.connection.connected_at
         if since >= SETTLED_SECONDS and not await server.eio.answers(holder.link.id, ANSWER_SECONDS):

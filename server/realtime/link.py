@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from server.errors import ConnectionClosed
 from server.realtime.engine.frames import Packet as Message
@@ -17,7 +17,6 @@ from server.realtime.workers import Inbox
 if TYPE_CHECKING:
     from server.realtime.connection import Connection
     from server.realtime.membership import Membership
-    from server.realtime.recovery import Recoverable
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,13 @@ class Link:
     @property
     def id(self) -> str:
         return self.session.id
+
+
+class Recoverable(Protocol):
+    """A session that its client can resume. `inbox` is of its last connection, which may still be at work."""
+
+    pid: str
+    inbox: Inbox | None
 
 
 @dataclass(slots=True, eq=False)

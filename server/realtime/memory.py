@@ -13,7 +13,7 @@ from server.realtime.engine import frames
 from server.realtime.fanout import Fanout, rooms_of
 from server.realtime.link import Member
 from server.realtime.packets import encode, with_offset
-from server.realtime.recovery import Bounds, Recovery
+from server.realtime.recovery import Bounds, Recoverable, Recovery
 from server.realtime.rooms import ALL
 
 
@@ -34,7 +34,7 @@ class MemoryFanout(Fanout):
     # -- members ------------------------------------------------------------------------------------------------
 
     def drop(self, member: Member, *, resumable: bool = False) -> None:
-        if (session := member.recoverable) is not None:
+        if isinstance(session := member.recoverable, Recoverable):
             session.inbox = member.inbox
             session.data = (member.link.session.user_session or {}).get(member.namespace)
             recovery = self._recoveries[member.namespace]
@@ -46,13 +46,13 @@ class MemoryFanout(Fanout):
 
     def enter(self, member: Member, room: str) -> None:
         super().enter(member, room)
-        if member.recoverable is not None:
+        if isinstance(member.recoverable, Recoverable):
             self._recoveries[member.namespace].enter(member.recoverable, room)
 
     def leave(self, member: Member, room: str) -> bool:
         if not super().leave(member, room):
             return False
-        if member.recoverable is not None:
+        if isinstance(member.recoverable, Recoverable):
             self._recoveries[member.namespace].leave(member.recoverable, room)
         return True
 
@@ -89,7 +89,7 @@ class MemoryFanout(Fanout):
 
     def connect(self, member: Member) -> None:
         session = member.recoverable
-        if session is None:
+        if not isinstance(session, Recoverable):
             self._greet(member)
             return
         recovery = self._recoveries[member.namespace]

@@ -131,7 +131,7 @@ class Recovery:
         """
         self.prune(now)
         session = self._sessions.get(pid) if isinstance(pid, str) else None
-        if session is None or session.expires_at is None or not _same_user(session.identity, identity):
+        if session is None or session.expires_at is None or not same_user(session.identity, identity):
             return None
         after = session.start if offset is None else self._parse(offset)
         if after is None:
@@ -147,7 +147,7 @@ class Recovery:
     def held_by(self, pid: object, identity: Identity) -> str | None:
         """The id under which this user's session is connected now."""
         session = self._sessions.get(pid) if isinstance(pid, str) else None
-        if session is None or session.expires_at is not None or not _same_user(session.identity, identity):
+        if session is None or session.expires_at is not None or not same_user(session.identity, identity):
             return None
         return session.sid
 
@@ -215,6 +215,6 @@ class Recovery:
         return int(offset)
 
 
-def _same_user(one: Identity, other: Identity) -> bool:
+def same_user(one: Identity, other: Identity) -> bool:
     """Of visitors without a name the pid alone tells which one it is."""
     return one.scope == other.scope or (one.anonymous and other.anonymous)

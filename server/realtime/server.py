@@ -23,7 +23,9 @@ from server.errors import ConnectionClosed, GoingAway, HeartbeatLost, MessageToo
 from server.identity import TOKEN_LEEWAY_SECONDS
 from server.realtime import handlers, json_codec, packets
 from server.realtime.admission import Admission, NoTokens
+from server.realtime.cluster.node import Node
 from server.realtime.connection import Connection
+from server.realtime.drain import Drain
 from server.realtime.engine import frames
 from server.realtime.engine.protocol import Refused
 from server.realtime.engine.server import Engine
@@ -36,6 +38,7 @@ from server.realtime.inbound import Inbound
 from server.realtime.limits import RateLimits
 from server.realtime.link import Handshake, Link, Member
 from server.realtime.membership import Membership
+from server.realtime.memory import MemoryFanout
 from server.realtime.namespace import EVENT_RATE, Namespace
 from server.realtime.packets import Packet
 from server.realtime.recovery import Bounds as RecoveryBounds
@@ -68,6 +71,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
     With `recovery`, clients that ask for it (`auth.recovery`) can resume their session; `recover_all` does not wait to
     be asked, for servers all of whose clients know that an event's last argument may be an offset.
 
+    One `node` among many has a `manager` of its own, and starts and stops with the server.
+
     `options` are python-socketio's. Those of its own transports mean nothing here: who may connect from where is for
     the app's middleware to say.
     """
@@ -80,6 +85,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         bounds: Bounds | None = None,
         recovery: RecoveryBounds | None = None,
         recover_all: bool = False,
+        manager: Fanout | None = None,
+        node: Node | None = None,
         single_session: bool = False,
         share_rate_limit: bool = True,
         ping_interval: float = 25,
@@ -103,11 +110,14 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self._refused: Counter[str] = Counter()  # links that are refused, by address
         self._expiry = ExpirySchedule(TOKEN_LEEWAY_SECONDS)
         self.clock = clock
+        self.node = node
         self._connect_timeout = connect_timeout
         self.entrance = Entrance(self, recover_all=recover_all)
         self._outside: dict[str, float] = {}  # links in no namespace, and how long they may be, the oldest first
+        if manager is None:
+            manager = MemoryFanout(recovery, clock=clock, most_held=self.bounds.outbox_messages)
         super().__init__(
-            client_manager=Fanout(recovery, clock=clock, most_held=self.bounds.outbox_messages),
+            client_manager=manager,
             serializer=Packet,
             json=json_codec,
             ping_interval=ping_interval,
@@ -148,10 +158,13 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         await self.start()
 
     async def _on_shutdown(self, app: web.Application) -> None:
+        await self.drain()
         await self.stop()
 
     async def start(self) -> None:
         """Called by the app that it is attached to."""
+        if self.node is not None:
+            await self.node.start()
         self.tasks.start(self._watch(), "watch")
         for namespace in self._served.values():
             await namespace.start()
@@ -208,6 +221,12 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
     def forget_expiry(self, connection: Connection) -> None:
         self._expiry.forget(connection)
 
+    async def drain(self) -> None:
+        """Nobody comes in any more, what is being handled is answered, and the clients leave one after the other, to
+        come back elsewhere. `stop` is what remains. Called by the app, where nobody did before it shut down: long
+        polling loses its connections then."""
+        await Drain(self.eio, lambda session: self._tell_all(session, GoingAway())).run()
+
     async def stop(self) -> None:
         """Tells every client that the server goes away, closes their transports and ends all tasks. Called by the app.
 
@@ -219,6 +238,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         for namespace in self._served.values():
             await namespace.stop()
         await self.tasks.close()
+        if self.node is not None:
+            await self.node.stop()
 
     def _last_words(self, namespace: str, reason: ConnectionClosed, members: Iterable[Member]) -> None:
         """Nobody who comes back wants to hear them, so they are in no log."""

@@ -1,0 +1,183 @@
+"""This node's events on their way to the others: held until Redis has them, each once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from redis.exceptions import RedisError
+
+from server.realtime.cluster.address import RedisAway
+from server.realtime.cluster.commands import Commands
+from server.realtime.cluster.keys import Keys
+from server.realtime.cluster.letters import Letter
+from server.realtime.cluster.scripts import EMIT
+from server.realtime.cluster.wire import promise
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What waits for Redis, and what is kept for `memory` seconds after Redis had it, should Redis forget. A room's log
+    keeps its newest `log` events, for `retention` seconds."""
+
+    messages: int = 20_000
+    bytes: int = 32 * 1024 * 1024
+    memory: float = 30
+    log: int = 100_000
+    retention: float = 180
+
+
+@dataclass(slots=True, eq=False)
+class _Sent:
+    namespace: str
+    number: int
+    rooms: Sequence[tuple[str, str]]  # and the channel of each
+    letter: bytes
+    at: float = 0.0
+    done: asyncio.Future[None] = field(default_factory=promise)
+
+
+class Dispatch:
+    def __init__(
+        self,
+        node: str,
+        keys: Keys,
+        commands: Commands,
+        bounds: Bounds,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._node = node
+        self._keys = keys
+        self._commands = commands
+        self._bounds = bounds
+        self._clock = clock
+        self._numbers: Counter[str] = Counter()  # by namespace
+        self._held: deque[_Sent] = deque()
+        self._kept: deque[_Sent] = deque()
+        self._bytes = 0  # held
+        self._kept_bytes = 0
+        self._flowing = False
+        self.gave_up: set[str] = set()  # namespaces
+        self.counters: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        """What waits for Redis."""
+        return len(self._held)
+
+    def number(self, namespace: str) -> int:
+        """Of the newest event."""
+        return self._numbers[namespace]
+
+    def next_number(self, namespace: str) -> int:
+        self._numbers[namespace] += 1
+        return self._numbers[namespace]
+
+    def put(self, letter: Letter, channels: Sequence[str]) -> None:
+        """A logged event. Waits for nothing."""
+        rooms = list(zip(letter.rooms, channels, strict=True))
+        sent = _Sent(letter.namespace, letter.number, rooms, letter.encode())
+        self._held.append(sent)
+        self._bytes += len(sent.letter)
+        if len(self._held) > self._bounds.messages or self._bytes > self._bounds.bytes:
+            self._give_up(self._held.popleft())
+        if self._flowing:
+            self._send(sent)
+
+    def volatile(self, letter: Letter, channels: Sequence[str]) -> None:
+        """One that is worthless later: it goes now, or not at all."""
+        if not self._commands.up:
+            self.counters["volatile_dropped"] += 1
+            return
+        encoded = b"0 " + letter.encode()
+        for channel in channels:
+            self._commands.call("PUBLISH", channel, encoded)
+
+    async def flushed(self) -> None:
+        """What was put before now is with Redis. Raises RedisAway where that cannot be known."""
+        if not self._held:
+            return
+        if not self._flowing:
+            raise RedisAway("events are held")
+        await asyncio.shield(self._held[-1].done)
+
+    def stop(self) -> None:
+        """The connection broke: what has no answer is sent again, in its order, on the next one."""
+        self._flowing = False
+
+    def resume(self) -> None:
+        self._flowing = True
+        for sent in list(self._held):
+            self._send(sent)
+
+    def again(self, namespace: str) -> None:
+        """Redis forgot what it had of a namespace: what is remembered of it is sent again, in its order."""
+        kept = [sent for sent in self._kept if sent.namespace == namespace]
+        self._kept = deque(sent for sent in self._kept if sent.namespace != namespace)
+        for sent in reversed(kept):
+            sent.done = promise()
+            self._held.appendleft(sent)
+            self._bytes += len(sent.letter)
+            self._kept_bytes -= len(sent.letter)
+        if self._flowing:
+            self.resume()
+
+    def _send(self, sent: _Sent) -> None:
+        keys = [self._keys.offset(sent.namespace), self._keys.origin(sent.namespace, self._node)]
+        for room, _ in sent.rooms:
+            keys += [
+                self._keys.log(sent.namespace, room),
+                self._keys.lost(sent.namespace, room),
+                self._keys.home(sent.namespace, room),
+            ]
+        retention = int(self._bounds.retention * 1000)
+        channels = [channel for _, channel in sent.rooms]
+        answer = self._commands.run(EMIT, keys, [sent.number, retention, self._bounds.log, sent.letter, *channels])
+        answer.add_done_callback(lambda done: self._answered(sent, done))
+
+    def _answered(self, sent: _Sent, answer: asyncio.Future[object]) -> None:
+        error = None if answer.cancelled() else answer.exception()
+        if answer.cancelled() or isinstance(error, RedisAway):
+            return  # it is still held
+        if sent.done.done():
+            return
+        while self._held:  # answers come in order
+            first = self._held.popleft()
+            self._bytes -= len(first.letter)
+            if first is sent:
+                break
+            self._keep(first)
+        if isinstance(error, RedisError):
+            log.error("redis refused an event", namespace=sent.namespace, reason=str(error))
+            self._lose(sent)
+        else:
+            self._keep(sent)
+
+    def _keep(self, sent: _Sent) -> None:
+        now = sent.at = self._clock()
+        if not sent.done.done():
+            sent.done.set_result(None)
+        self._kept.append(sent)
+        self._kept_bytes += len(sent.letter)
+        while (
+            self._kept[0].at < now - self._bounds.memory
+            or len(self._kept) > self._bounds.messages
+            or self._kept_bytes > self._bounds.bytes
+        ):
+            self._kept_bytes -= len(self._kept.popleft().letter)
+
+    def _give_up(self, sent: _Sent) -> None:
+        self._bytes -= len(sent.letter)
+        self._lose(sent)
+
+    def _lose(self, sent: _Sent) -> None:
+        self.gave_up.add(sent.namespace)
+        self.counters["lost"] += 1
+        if not sent.done.done():
+            sent.done.set_exception(RedisAway("it was given up"))

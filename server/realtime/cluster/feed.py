@@ -1,0 +1,90 @@
+"""What one node has heard of one namespace: how far, from whom, and who must not hear it again. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from server.realtime.cluster.letters import Letter
+from server.realtime.engine.frames import Packet
+from server.realtime.link import Member
+
+_POSITION = re.compile(r"([0-9]{1,16})-([0-9a-f]{10})-([0-9]{1,16})")
+
+MAX_ORIGINS = 10_000  # nodes that were ever heard of
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What a client has seen: everything up to `offset`, and of the node it was on all up to `number`, which may have
+    been delivered there before Redis gave them an offset. It is what clients get as their offset."""
+
+    offset: int
+    node: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.offset}-{self.node}-{self.number}"
+
+    def covers(self, offset: int, letter: Letter) -> bool:
+        return offset <= self.offset or (letter.origin == self.node and letter.number <= self.number)
+
+
+def position(text: object) -> Position | None:
+    """None for what no node gave out."""
+    found = _POSITION.fullmatch(text) if isinstance(text, str) else None
+    return None if found is None else Position(int(found[1]), found[2], int(found[3]))
+
+
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """A client that can come back, between its admission and its CONNECT: what it `missed`, with the rooms of each, and
+    what is said to its rooms meanwhile, `live`."""
+
+    missed: list[tuple[Collection[str], Packet]] = field(default_factory=list)
+    live: list[Packet] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Feed:
+    """`newest`: everything up to this offset was delivered here. `waiting`: what came while older events are fetched.
+    `floors`: members that have all up to an offset which was not heard here yet; `moved`: those that have of another
+    node, which they were on, all up to a number."""
+
+    namespace: str
+    newest: int = 0
+    epoch: bytes | None = None
+    waiting: list[tuple[int, Letter]] | None = None
+    arrivals: dict[Member, Arrival] = field(default_factory=dict)
+    floors: dict[Member, int] = field(default_factory=dict)
+    moved: dict[str, dict[Member, int]] = field(default_factory=dict)
+    _heard: dict[str, int] = field(default_factory=dict)  # origin -> number
+
+    def advance(self, offset: int) -> None:
+        self.newest = max(self.newest, offset)
+        if self.floors:
+            self.floors = {member: floor for member, floor in self.floors.items() if floor > self.newest}
+
+    def have(self, offset: int, letter: Letter) -> list[str]:
+        """The members who have it already."""
+        found = [member.sid for member, floor in self.floors.items() if offset <= floor]
+        moved = self.moved.get(letter.origin)
+        if moved:
+            found += [member.sid for member, number in moved.items() if letter.number <= number]
+            self.moved[letter.origin] = {member: number for member, number in moved.items() if number > letter.number}
+        return found
+
+    def forget(self, member: Member) -> None:
+        self.arrivals.pop(member, None)
+        self.floors.pop(member, None)
+        for moved in self.moved.values():
+            moved.pop(member, None)
+
+    def is_news(self, letter: Letter) -> bool:
+        """A node's events come in its order, some of them twice: one that is for several rooms, or was sent anew."""
+        heard = self._heard.pop(letter.origin, 0)
+        self._heard[letter.origin] = max(heard, letter.number)  # the last heard of is last
+        if len(self._heard) > MAX_ORIGINS:
+            del self._heard[next(iter(self._heard))]
+        return letter.number > heard

@@ -1,0 +1,194 @@
+"""What is done in Redis in one step. Each script touches keys of one namespace only."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    text: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha", hashlib.sha1(self.text.encode()).hexdigest())  # noqa: S324 - as EVALSHA wants
+
+
+ALL_SCRIPTS: list[Script] = []
+
+
+def script(text: str) -> Script:
+    """Loaded on every connection."""
+    made = Script(text)
+    ALL_SCRIPTS.append(made)
+    return made
+
+
+#: Offsets are microseconds of Redis's clock, each above all before it: so a log can be cut by age, and an offset from
+#: before Redis lost its memory is never above one from after.
+_OFFSETS = """
+local function text(offset) return string.format('%.0f', offset) end
+local function now() local time = redis.call('TIME') return time[1] * 1000000 + time[2] end
+local function newest(key) return math.max(tonumber(redis.call('GET', key) or '0'), now() - 1) end
+local function next_offset(key)
+  local offset = newest(key) + 1
+  redis.call('SET', key, text(offset))
+  return offset
+end
+"""
+
+#: Logs an event in its rooms and tells their nodes, once, however often it is sent.
+#: KEYS offset, origin, then log, lost and home for each room. ARGV number at its origin, retention (ms), cap, packet,
+#: then a channel for each room: none where nobody else can be in it; '@' and a node's for a connection's room, unless
+#: the connection has moved.
+EMIT = script(
+    _OFFSETS
+    + """
+local number = tonumber(ARGV[1])
+if number <= tonumber(redis.call('GET', KEYS[2]) or '0') then return false end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', 3600000)
+local offset = text(next_offset(KEYS[1]))
+local cap, packet = tonumber(ARGV[3]), ARGV[4]
+local oldest = text(offset - ARGV[2] * 1000)
+for i = 3, #KEYS, 3 do
+  local log = KEYS[i]
+  redis.call('XADD', log, 'MINID', '~', oldest, offset .. '-0', 'm', packet)
+  redis.call('PEXPIRE', log, ARGV[2])
+  if redis.call('XLEN', log) > cap * 1.1 then
+    redis.call('XTRIM', log, 'MAXLEN', cap)
+    local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1][1]
+    redis.call('SET', KEYS[i + 1], first:match('^%d+'), 'PX', ARGV[2])
+  end
+  local channel = ARGV[5 + (i - 3) / 3]
+  if channel:sub(1, 1) == '@' then
+    local home = redis.call('GET', KEYS[i + 2])
+    channel = home or channel:sub(2)
+  end
+  if channel ~= '' then redis.call('PUBLISH', channel, offset .. ' ' .. packet) end
+end
+return offset
+"""
+)
+
+#: A node's pulse in one namespace: what it is told on its channel after this is newer than the offset. Nothing where
+#: Redis has lost what it knew. KEYS offset, epoch. ARGV channel, namespace.
+PULSE = script(
+    _OFFSETS
+    + """
+local offset = text(newest(KEYS[1]))
+local epoch = redis.call('GET', KEYS[2])
+if not epoch then return false end
+redis.call('SET', KEYS[1], offset)
+redis.call('PUBLISH', ARGV[1], 'pulse ' .. offset .. ' ' .. ARGV[2])
+return epoch
+"""
+)
+
+#: A node comes (back): the epoch, and the newest offset. An epoch ends when Redis knows less than the node does.
+#: KEYS offset, epoch, gap. ARGV the node's newest offset, an epoch to begin with, and whether it gave up events.
+HELLO = script(
+    _OFFSETS
+    + """
+local known = tonumber(ARGV[1])
+local epoch = redis.call('GET', KEYS[2])
+if not epoch or tonumber(redis.call('GET', KEYS[1]) or '0') < known then
+  epoch = ARGV[2]
+  redis.call('SET', KEYS[2], epoch)
+  redis.call('SET', KEYS[1], text(math.max(known, newest(KEYS[1]))))
+end
+local offset = text(newest(KEYS[1]))
+redis.call('SET', KEYS[1], offset)
+if ARGV[3] == '1' then redis.call('SET', KEYS[3], offset) end
+return {epoch, offset}
+"""
+)
+
+#: KEYS offset. The newest offset: all that is logged later has a higher one.
+NEWEST = script(
+    _OFFSETS
+    + """
+local offset = text(newest(KEYS[1]))
+redis.call('SET', KEYS[1], offset)
+return offset
+"""
+)
+
+#: A session: written whole where fields are given, else only if it is there. Rooms that it is in already keep the
+#: offset at which it entered them; written whole, it is in no others.
+#: KEYS offset, session, home. ARGV lifetime (ms), count of fields, fields and values, rooms.
+SESSION_WRITE = script(
+    _OFFSETS
+    + """
+local fields = tonumber(ARGV[2])
+local known = redis.call('HGETALL', KEYS[2])
+if fields == 0 and #known == 0 then return false end
+local offset = text(newest(KEYS[1]))
+redis.call('SET', KEYS[1], offset)
+for i = 3, 1 + 2 * fields, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+redis.call('HSETNX', KEYS[2], 'start', offset)
+local wanted = {}
+for i = 3 + 2 * fields, #ARGV do
+  wanted['in:' .. ARGV[i]] = true
+  redis.call('HSETNX', KEYS[2], 'in:' .. ARGV[i], offset)
+end
+if fields > 0 then
+  for i = 1, #known, 2 do
+    if known[i]:sub(1, 3) == 'in:' and not wanted[known[i]] then redis.call('HDEL', KEYS[2], known[i]) end
+  end
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[3], ARGV[1])
+return offset
+"""
+)
+
+#: Its client is still there. KEYS session, home. ARGV holder, lifetime (ms). 1; 0 where Redis knows nothing of it, and
+#: -1 where somebody else has it.
+SESSION_KEEP = script(
+    """
+local holder = redis.call('HGET', KEYS[1], 'holder')
+if not holder then return 0 end
+if holder ~= ARGV[1] then return -1 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return 1
+"""
+)
+
+#: Its client is gone and may come back, or nobody may resume it any more. KEYS session. ARGV holder, lifetime (ms; 0:
+#: it ends), data.
+SESSION_DROP = script(
+    """
+if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
+redis.call('HSET', KEYS[1], 'holder', '', 'data', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+)
+
+#: Takes a session whose client is gone, or that is held by whom it may be taken from. KEYS session, home. ARGV holder,
+#: home's channel, who may, lifetime (ms), from whom it may be taken, and whether who comes has no name.
+#: Its fields; {'held', holder} while somebody else holds it; nothing where there is none for this user.
+SESSION_CLAIM = script(
+    """
+local scope, holder, anonymous = unpack(redis.call('HMGET', KEYS[1], 'scope', 'holder', 'anonymous'))
+if not scope or (scope ~= ARGV[3] and not (anonymous == '1' and ARGV[6] == '1')) then return false end
+if holder ~= '' and holder ~= ARGV[5] then return {'held', holder} end
+redis.call('HSET', KEYS[1], 'holder', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[4])
+return redis.call('HGETALL', KEYS[1])
+"""
+)
+
+#: A node lives. KEYS nodes. ARGV node, seconds after which one that does not say so is dead.
+#: Whether it was not known, and those that are dead.
+BEAT = script(
+    """
+local now = tonumber(redis.call('TIME')[1])
+local new = redis.call('ZADD', KEYS[1], now, ARGV[1])
+return {new, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])}
+"""
+)
