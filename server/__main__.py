@@ -7,8 +7,12 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 import click
 import orjson
@@ -17,14 +21,17 @@ from aiohttp import web
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
-from server import migrations
-from server.app import build_app, development_mint
+from server import migrations, supervisor
+from server.app import REALTIME, build_app, development_mint
 from server.auth.tokens import MAX_CLAIM_CHARS
 from server.errors import ConfigError
 from server.observability import logs
 from server.settings import Settings, SettingsError, load
 
 SHUTDOWN_SECONDS = 20
+EXIT_SECONDS = 24  # whatever hangs; SPEC §8 has 25
+MOST_WORKERS = 256
+REPEAT_SECONDS = 0.5  # a platform may signal every process, and whoever started this one passes it on
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,19 +40,70 @@ def cli() -> None:
 
 
 @cli.command()
-def serve() -> None:
-    """Serve on $PORT until SIGTERM or Ctrl-C."""
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MOST_WORKERS),
+    default=1,
+    show_default=True,
+    help="Processes that share the port, each a node; more than one needs REDIS_URL.",
+)
+@click.option("--worker", is_flag=True, hidden=True, help="This process is one of them.")
+def serve(workers: int, worker: bool) -> None:
+    """Serve on $PORT until SIGTERM or Ctrl-C, at once at a second one."""
     settings = _settings()
     logs.configure(level=settings.log_level, readable=settings.debug)
+    if workers > 1:
+        _supervise(settings, workers)
     try:
         app = build_app(settings, checks={"schema": migrations.check})
     except (ConfigError, ImportError, OSError) as error:
         sys.exit(f"atrium: {error}")
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(app, settings))
+            runner.run(_serve(app, settings, worker=worker))
     except OSError as error:
-        sys.exit(f"atrium: cannot serve on {settings.host}:{settings.port}: {error.strerror or error}")
+        _cannot_serve(settings, error)
+
+
+def _cannot_serve(settings: Settings, error: OSError) -> NoReturn:
+    sys.exit(f"atrium: cannot serve on {settings.host}:{settings.port}: {error.strerror or error}")
+
+
+def _supervise(settings: Settings, workers: int) -> NoReturn:
+    if settings.redis_url is None or not hasattr(socket, "SO_REUSEPORT"):
+        missing = "REDIS_URL: each is a node of its own" if settings.redis_url is None else "SO_REUSEPORT"
+        click.echo(f"atrium: --workers {workers} needs {missing}", err=True)
+        sys.exit(2)
+    try:
+        held = supervisor.reserve(settings.host, settings.port)
+    except OSError as error:
+        _cannot_serve(settings, error)
+    with held:
+        port = held.getsockname()[1]
+        structlog.get_logger("server").info("supervising", workers=workers, port=port)
+        command = (sys.executable, "-m", "server", "serve", "--worker")
+        sys.exit(asyncio.run(_keep(command, workers, {**os.environ, "PORT": str(port)})))
+
+
+async def _keep(command: Sequence[str], workers: int, environ: Mapping[str, str]) -> int:
+    kept = supervisor.Supervisor(command, workers, environ=environ, stop_seconds=EXIT_SECONDS + 0.5)
+    _on_signals(kept.stop, kept.kill)
+    return await kept.run()
+
+
+def _on_signals(end: Callable[[], None], end_at_once: Callable[[], None]) -> None:
+    asked_at: list[float] = []
+
+    def signalled() -> None:
+        asked_at.append(time.monotonic())
+        if len(asked_at) == 1:
+            end()
+        elif asked_at[-1] - asked_at[0] >= REPEAT_SECONDS:
+            end_at_once()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            asyncio.get_running_loop().add_signal_handler(number, signalled)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -64,22 +122,32 @@ def rest_collector() -> None:
     gc.set_threshold(10_000, 20, 1000)
 
 
-async def _serve(app: web.Application, settings: Settings) -> None:
+async def _serve(app: web.Application, settings: Settings, *, worker: bool) -> None:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    def end() -> None:
+        stop.set()
+        last_resort = threading.Timer(EXIT_SECONDS, os._exit, [0])
+        last_resort.daemon = True
+        last_resort.start()
+
+    # A worker's supervisor decides when it is enough.
+    _on_signals(end, end if worker else lambda: os._exit(0))
     try:
         await runner.setup()
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=worker or None)
+        await site.start()
         log = structlog.get_logger("server")
-        log.info("serving", port=settings.port, debug=settings.debug)
+        log.info("serving", port=settings.port, debug=settings.debug, pid=os.getpid())
+        if worker:
+            supervisor.watch_lifeline(end)
+            supervisor.tell_serving()
         rest_collector()
-        if settings.redis_url:
-            log.warning("REDIS_URL is set, but this version runs as one node and does not use it")
         await stop.wait()
         log.info("stopping")
+        await site.stop()
+        await app[REALTIME].drain()
     finally:
         await runner.cleanup()
 
