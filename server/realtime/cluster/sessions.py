@@ -28,6 +28,10 @@ class Held:
     def node(self) -> str:
         return self.holder.partition(":")[0]
 
+    @property
+    def link(self) -> str:
+        return self.holder.partition(":")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

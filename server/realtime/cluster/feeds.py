@@ -1,0 +1,155 @@
+"""What this node hears of every namespace: in Redis's order, each once, and after a break what was said meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import structlog
+
+from server.realtime.cluster import letters, scripts
+from server.realtime.cluster.dispatch import Dispatch
+from server.realtime.cluster.feed import Feed
+from server.realtime.cluster.letters import Letter
+from server.realtime.cluster.node import Node
+
+log = structlog.get_logger(__name__)
+
+LOGS_A_TURN = 200  # read at once
+MAX_READ = 100_000  # of one log
+
+
+class Feeds:
+    def __init__(
+        self,
+        node: Node,
+        dispatch: Dispatch,
+        deliver: Callable[[Feed, Letter, int], None],
+        rooms: Callable[[str], Collection[str]],
+        forgotten: Callable[[str], None],
+    ) -> None:
+        """`deliver` an event of another node, with its offset; `rooms` of a namespace that have members here;
+        `forgotten`: Redis lost what it knew of a namespace."""
+        self._node = node
+        self._dispatch = dispatch
+        self._deliver = deliver
+        self._rooms = rooms
+        self._forgotten = forgotten
+        self._feeds: dict[str, Feed] = {}
+        node.deaf.append(self._hold)
+        node.hearing.append(self._repair)
+
+    def get(self, namespace: str) -> Feed | None:
+        """None: nobody is in it here."""
+        return self._feeds.get(namespace)
+
+    def __getitem__(self, namespace: str) -> Feed:
+        return self._feeds[namespace]
+
+    def open(self, namespace: str) -> Feed:
+        feed = self._feeds[namespace] = Feed(namespace)
+        if not self._node.listener.ready:
+            feed.waiting = []
+        return feed
+
+    def hear(self, offset: int, letter: Letter) -> None:
+        """A logged event."""
+        feed = self._feeds.get(letter.namespace)
+        if feed is None:
+            return
+        if feed.waiting is not None:
+            feed.waiting.append((offset, letter))
+        else:
+            self._take(feed, offset, letter)
+
+    def pulse(self, offset: int, namespace: str) -> None:
+        """What is heard from here on is newer."""
+        feed = self._feeds.get(namespace)
+        if feed is not None and feed.waiting is None:
+            feed.advance(offset)
+
+    def _take(self, feed: Feed, offset: int, letter: Letter) -> None:
+        if letter.origin != self._node.id and feed.is_news(letter):
+            self._deliver(feed, letter, offset)
+        feed.advance(offset)
+
+    def _hold(self) -> None:
+        for feed in self._feeds.values():
+            if feed.waiting is None:
+                feed.waiting = []
+
+    async def _repair(self) -> None:
+        """Listening again: what was said meanwhile is in the logs. Raises RedisAway."""
+        for feed in list(self._feeds.values()):
+            until = await self.newest(feed.namespace)
+            if feed.newest:
+                after = dict.fromkeys(self._rooms(feed.namespace), feed.newest)
+                for offset, letter in await self.read(feed.namespace, after, until):
+                    self._take(feed, offset, letter)
+            feed.advance(until)
+            waiting, feed.waiting = feed.waiting or [], None
+            for offset, letter in waiting:
+                if offset > until:
+                    self._take(feed, offset, letter)
+
+    async def newest(self, namespace: str) -> int:
+        """An offset: all that is logged after now is above it. Raises RedisAway."""
+        return int(await self._node.run(scripts.NEWEST, [self._node.keys.offset(namespace)], []))
+
+    async def read(self, namespace: str, after: Mapping[str, int], until: int) -> list[tuple[int, Letter]]:
+        """What rooms' logs have, each behind its offset, in order, each once. Raises RedisAway."""
+        found: dict[int, Letter] = {}
+        rooms = list(after)
+        for i in range(0, len(rooms), LOGS_A_TURN):
+            reads = []
+            for room in rooms[i : i + LOGS_A_TURN]:
+                name, start = self._node.keys.log(namespace, room), f"({after[room]}-0"
+                reads.append(self._node.commands.call("XRANGE", name, start, f"{until}-0", "COUNT", MAX_READ))
+            for entries in await self._node.patient(asyncio.gather(*reads)):
+                for id, fields in entries:
+                    offset = int(id.partition(b"-")[0])
+                    if offset not in found:
+                        found[offset] = letters.decode(fields[1])
+        return sorted(found.items())
+
+    # -- whether Redis still knows what it knew -----------------------------------------------------------------
+
+    async def greet(self) -> None:
+        """It answers (again). Raises RedisAway."""
+        for feed in list(self._feeds.values()):
+            await self.meet(feed)
+
+    async def meet(self, feed: Feed) -> None:
+        """Raises RedisAway."""
+        namespace, keys = feed.namespace, self._node.keys
+        gave_up = namespace in self._dispatch.gave_up
+        names = [keys.offset(namespace), keys.epoch(namespace), keys.gap(namespace)]
+        epoch, offset = await self._node.run(scripts.HELLO, names, [feed.newest, secrets.token_hex(8), int(gave_up)])
+        if gave_up:
+            self._dispatch.gave_up.discard(namespace)
+        if feed.epoch not in (None, epoch):
+            log.warning("redis lost what it knew", namespace=namespace)
+            self._dispatch.again(namespace)
+            self._forgotten(namespace)
+        feed.epoch = epoch
+        if not feed.newest and feed.waiting is None:
+            feed.advance(int(offset))
+
+    async def check(self, used: Collection[str]) -> None:
+        """At each pulse: closes what is not `used` any more. Raises RedisAway."""
+        keys, commands = self._node.keys, self._node.commands
+        for namespace in [each for each in self._feeds if each not in used]:
+            del self._feeds[namespace]
+            self._node.listener.unsubscribe(keys.channel(namespace, ""))
+        feeds = list(self._feeds.values())
+        pulses: list[asyncio.Future[Any]] = []
+        for feed in feeds:
+            names = [keys.offset(feed.namespace), keys.epoch(feed.namespace)]
+            pulses.append(commands.run(scripts.PULSE, names, [self._node.channel, feed.namespace]))
+        if not pulses:
+            return
+        for feed, epoch in zip(feeds, await self._node.patient(asyncio.gather(*pulses)), strict=True):
+            if epoch != feed.epoch or feed.namespace in self._dispatch.gave_up:
+                await self.meet(feed)
