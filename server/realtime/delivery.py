@@ -23,3 +23,7 @@ class Delivery(Protocol):
         and recovery does not replay it. Of those that wait for a slow reader with the same `conflate`, only the newest
         is kept; all others go ahead of them.
         """
+
+    async def flushed(self) -> None:
+        """What was emitted before now reaches everybody, should this node die: awaited before something is acked. Takes
+        a second at most, and no time while Redis is away."""

@@ -171,6 +171,10 @@ class Fanout(ABC):
     async def settled(self, member: Member) -> None:
         """The rooms it entered are its own wherever a message comes from."""
 
+    @abstractmethod
+    async def flushed(self) -> None:
+        """What was delivered before now reaches its members on other nodes, should this one die."""
+
     def _renamed(self, member: Member, sid: str) -> None:
         """It takes the place of a session that was dropped."""
         members = self._namespaces[member.namespace]

@@ -59,6 +59,9 @@ class MemoryFanout(Fanout):
     async def settled(self, member: Member) -> None:
         """They are at once."""
 
+    async def flushed(self) -> None:
+        """There are none."""
+
     # -- messages -----------------------------------------------------------------------------------------------
 
     def deliver(

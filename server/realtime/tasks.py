@@ -12,6 +12,8 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+CLOSE_SECONDS = 5
+
 #: The id of the connection whose event the current code handles inline, if any.
 handling: ContextVar[str | None] = ContextVar("handling", default=None)
 
@@ -37,11 +39,14 @@ class Tasks:
         return task
 
     async def close(self) -> None:
-        """Cancels what still runs and waits for it to end."""
+        """Cancels what still runs and waits for it to end, but not for ever for what does not."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            _, stubborn = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+            if stubborn:
+                log.warning("tasks do not end", tasks=[task.get_name() for task in stubborn])
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

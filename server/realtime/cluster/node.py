@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -56,7 +57,7 @@ class Node:
         self.listener = Listener(
             connect,
             self._receive,
-            patterns=[f"{prefix}:[^/]*"],
+            patterns=[re.sub(r"([\\*?\[\]^])", r"\\\1", prefix) + ":[^/]*"],
             opened=self._listener_opened,
             closed=self._listener_closed,
         )

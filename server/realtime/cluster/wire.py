@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from abc import ABC, abstractmethod
@@ -70,7 +71,12 @@ class Wire(ABC):
             try:
                 await self._converse(await self._connect())
             except (RedisAway, RedisError, OSError) as error:
-                log.warning("redis is away", of=type(self).__name__, reason=str(error) or type(error).__name__)
+                log.log(
+                    logging.WARNING if self.ready or backoff == FIRST_BACKOFF else logging.DEBUG,
+                    "redis is away",
+                    connection=type(self).__name__.lower(),
+                    reason=str(error) or type(error).__name__,
+                )
             if self.ready:
                 self.ready = False
                 self._closed()
@@ -106,6 +112,7 @@ class Wire(ABC):
         await self._begin()
         await self._opened()
         self.ready = True
+        log.info("redis answers", connection=type(self).__name__.lower())
 
     async def _write(self, connection: AbstractConnection) -> None:
         while True:
