@@ -7,7 +7,7 @@ override PYTHON := $(shell command -v "$(PYTHON)")
 BIN := .venv/bin
 T ?= tests
 
-.PHONY: help run test e2e bench check format lock migration clean
+.PHONY: help run test e2e chaos bench check format lock migration clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ test: .venv/dev .venv/system tests/clients/node_modules ## Set up what the tests
 
 e2e: .venv/dev .venv/system tests/clients/node_modules ## The slow tests: whole processes, real time
 	$(BIN)/python -m pytest -m e2e tests
+
+chaos: .venv/dev .venv/system tests/clients/node_modules ## Kill nodes and Redis while 100,000 messages are sent (C="--seed 1" to repeat)
+	$(BIN)/python -m tests.chaos --messages 100000 --kills 50 $(C)
 
 bench: .venv/dev .venv/bench tests/bench/node_modules ## Measure against the peers, ten minutes (W="paced ack" for some)
 	@command -v gcc >/dev/null || { echo "The C loop among the peers needs gcc" >&2; exit 1; }

@@ -40,10 +40,14 @@ def position(text: object) -> Position | None:
 @dataclass(slots=True, eq=False)
 class Arrival:
     """A client that can come back, between its admission and its CONNECT: what it `missed`, with the rooms of each, and
-    what is said to its rooms meanwhile, `live`."""
+    what is said to its rooms meanwhile, `live`, with the offsets of what other nodes say."""
 
     missed: list[tuple[Collection[str], Packet]] = field(default_factory=list)
-    live: list[Packet] = field(default_factory=list)
+    live: list[tuple[int | None, Packet]] = field(default_factory=list)
+
+    def has_all_up_to(self, offset: int) -> None:
+        """Of what was missed: some of it may have been said live too."""
+        self.live = [(of, packet) for of, packet in self.live if of is None or of > offset]
 
 
 @dataclass(slots=True, eq=False)

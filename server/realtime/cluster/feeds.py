@@ -14,6 +14,7 @@ from server.realtime.cluster.dispatch import Dispatch
 from server.realtime.cluster.feed import Feed
 from server.realtime.cluster.letters import Letter
 from server.realtime.cluster.node import Node
+from server.realtime.link import Member
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,17 @@ class Feeds:
         if not self._node.listener.ready:
             feed.waiting = []
         return feed
+
+    def begins_now(self, feed: Feed, member: Member) -> None:
+        """What others say while this node does not listen is fetched later: what they said before is not for the
+        member. Where Redis cannot be asked now, it may get some of it."""
+
+        def answered(answer: asyncio.Future[Any]) -> None:
+            if not answer.cancelled() and answer.exception() is None and feed.waiting is not None:
+                feed.floors[member] = max(feed.floors.get(member, 0), int(answer.result()))
+
+        newest = self._node.commands.run(scripts.NEWEST, [self._node.keys.offset(feed.namespace)], [])
+        newest.add_done_callback(answered)
 
     def hear(self, offset: int, letter: Letter) -> None:
         """A logged event."""

@@ -70,11 +70,14 @@ class ClusterFanout(Fanout):
 
     def join(self, link: Link, namespace: str) -> Member:
         member = super().join(link, namespace)
-        if self._feeds.get(namespace) is None:
+        feed = self._feeds.get(namespace)
+        if feed is None:
             feed = self._feeds.open(namespace)
             self._subscribe(member, ALL)
             if self.node.commands.ready:
                 self.node.spawn(self._meet(feed), "hello")
+        if feed.waiting is not None:
+            self._feeds.begins_now(feed, member)
         return member
 
     def drop(self, member: Member, *, resumable: bool = False) -> None:
@@ -153,7 +156,7 @@ class ClusterFanout(Fanout):
         number = self._dispatch.next_number(namespace)
         letter = Letter(self.node.id, number, namespace, [*rooms], [*skip], parts)
         if (feed := self._feeds.get(namespace)) is not None:
-            self._deliver_here(feed, letter, room, plain, feed.newest, skip)
+            self._deliver_here(feed, letter, room, plain, None, skip)
         self._dispatch.put(letter, [self._channel(namespace, each) for each in rooms])
 
     def _deliver_other(self, feed: Feed, letter: Letter, offset: int) -> None:
@@ -168,21 +171,24 @@ class ClusterFanout(Fanout):
         letter: Letter,
         room: str | Collection[str] | None,
         plain: frames.Packet,
-        offset: int,
+        offset: int | None,
         skip: Collection[str],
     ) -> None:
+        """`offset`: None for what begins here, and is delivered before Redis gives it one."""
         numbered: list[frames.Packet] = []
 
         def number() -> frames.Packet:
             if not numbered:
-                seen = Position(offset, self.node.id, self._dispatch.number(letter.namespace))
+                seen = Position(
+                    feed.newest if offset is None else offset, self.node.id, self._dispatch.number(letter.namespace)
+                )
                 numbered.append(frames.message(*with_offset(letter.parts, str(seen))))
             return numbered[0]
 
         self._spread(letter.namespace, room, skip, plain, number)
         for member, arrival in feed.arrivals.items():
             if member.sid not in skip and _reaches(letter.rooms, member) and len(arrival.live) < self._most_held:
-                arrival.live.append(number())
+                arrival.live.append((offset, number()))
 
     def _channel(self, namespace: str, room: str) -> str:
         """Where a room's events are published: nowhere where nobody else can be in it; `@` and a node's for a
@@ -272,7 +278,7 @@ class ClusterFanout(Fanout):
     def connect(self, member: Member) -> None:
         arrival = self._feeds[member.namespace].arrivals.pop(member, None) or Arrival()
         before = [packet for rooms, packet in arrival.missed if _reaches(rooms, member)]
-        self._greet(member, before, lambda: arrival.live)
+        self._greet(member, before, lambda: [packet for _, packet in arrival.live])
 
     def holder(self, namespace: str, pid: object, identity: Identity) -> Member | None:
         return None if self._returning is None else self._returning.holder(namespace, pid, identity)

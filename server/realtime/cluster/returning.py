@@ -205,6 +205,7 @@ class Returning:
             if not is_held and not seen.covers(entry, letter) and found.sid not in letter.skip:
                 number = str(Position(entry, seen.node or self._node.id, seen.number))
                 missed.append((letter.rooms, frames.message(*with_offset(letter.parts, number))))
+        feed.arrivals[member].has_all_up_to(until)
         if until > feed.newest:
             feed.floors[member] = until
         if seen.node and seen.node != self._node.id:

@@ -77,6 +77,8 @@ class Wire(ABC):
                     connection=type(self).__name__.lower(),
                     reason=str(error) or type(error).__name__,
                 )
+            except Exception:
+                log.exception("a connection to redis failed")
             if self.ready:
                 self.ready = False
                 self._closed()
@@ -119,7 +121,10 @@ class Wire(ABC):
             await self._wake.wait()
             self._wake.clear()
             unsent, self._unsent = self._unsent, []
-            await connection.send_packed_command(unsent, check_health=False)
+            try:
+                await connection.send_packed_command(unsent, check_health=False)
+            except RuntimeError as error:  # uvloop's, for a transport that was closed meanwhile
+                raise RedisAway(str(error)) from None
 
     async def _watch(self) -> None:
         while True:
