@@ -73,7 +73,6 @@ class Node:
         self._answers: dict[str, Answer] = {}
         self._questions: dict[str, asyncio.Future[Body]] = {}
         self._tasks = Tasks()
-        self._started = asyncio.Event()
 
     @property
     def up(self) -> bool:
@@ -115,7 +114,8 @@ class Node:
         self._tasks.start(self._pulse(), "pulse")
         try:
             async with asyncio.timeout(START_SECONDS):
-                await self._started.wait()
+                await self.commands.is_ready()
+                await self.listener.is_ready()
         except TimeoutError:
             log.warning("redis does not answer: serving without it until it does")
 
@@ -173,7 +173,6 @@ class Node:
     async def _listener_opened(self) -> None:
         for hook in self.hearing:
             await hook()
-        self._started.set()
 
     def _listener_closed(self) -> None:
         for hook in self.deaf:

@@ -42,7 +42,15 @@ class Wire(ABC):
         self._connection: AbstractConnection | None = None
         self._unsent: list[bytes] = []
         self._wake = asyncio.Event()
-        self.ready = False
+        self._is_ready = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        return self._is_ready.is_set()
+
+    async def is_ready(self) -> None:
+        """Returns when it is."""
+        await self._is_ready.wait()
 
     # -- what a subclass says -----------------------------------------------------------------------------------
 
@@ -80,7 +88,7 @@ class Wire(ABC):
             except Exception:
                 log.exception("a connection to redis failed")
             if self.ready:
-                self.ready = False
+                self._is_ready.clear()
                 self._closed()
                 backoff = FIRST_BACKOFF
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311 - so that nodes do not all come at once
@@ -113,7 +121,7 @@ class Wire(ABC):
     async def _open(self) -> None:
         await self._begin()
         await self._opened()
-        self.ready = True
+        self._is_ready.set()
         log.info("redis answers", connection=type(self).__name__.lower())
 
     async def _write(self, connection: AbstractConnection) -> None:
