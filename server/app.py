@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
 from aiohttp import web
 
@@ -12,6 +13,7 @@ from server.auth.keys import JwksKeys
 from server.auth.tokens import KeySource, SecretKey, TokenAuthority, mint
 from server.http import dev, health, middleware
 from server.namespaces.chat import namespace as chat
+from server.namespaces.chat.presence import describe
 from server.namespaces.copilot.namespace import CopilotNamespace
 from server.namespaces.monitor import namespace as monitor
 from server.namespaces.trading import namespace as trading
@@ -20,11 +22,21 @@ from server.realtime.admission import Admission
 from server.realtime.cluster import dispatch
 from server.realtime.cluster.address import connector
 from server.realtime.cluster.dispatch import Dispatch
+from server.realtime.cluster.leases import ClusterLease
+from server.realtime.cluster.limits import ClusterCounter
 from server.realtime.cluster.manager import ClusterFanout
 from server.realtime.cluster.node import Node
+from server.realtime.cluster.outside import Outside
+from server.realtime.cluster.presence import ClusterPresence
+from server.realtime.cluster.publication import Describe
+from server.realtime.cluster.roster import ClusterRoster
 from server.realtime.cluster.sessions import Sessions
+from server.realtime.connection import Connection
+from server.realtime.leases import Lease, SoleLease
 from server.realtime.limits import RateLimits
 from server.realtime.namespace import Namespace
+from server.realtime.presence import MemoryPresence, Presence
+from server.realtime.roster import Roster
 from server.realtime.server import Bounds, RealtimeServer
 from server.settings import HMAC_ALGORITHMS, Settings
 from server.storage.database import Database
@@ -32,6 +44,7 @@ from server.storage.database import Database
 SOCKETIO_PATH = "socket.io"
 
 REALTIME = web.AppKey("realtime", RealtimeServer)
+ROSTER = web.AppKey("roster", Roster)
 
 
 def build_app(
@@ -50,12 +63,18 @@ def build_app(
         max_overflow=settings.database_max_overflow,
     )
     jwks = _jwks(settings)
-    limits = RateLimits(settings.rates, enabled=settings.rate_limit_enabled)
     node = _node(settings)
+    counter = None if node is None else ClusterCounter(node)
+    limits = RateLimits(settings.rates, enabled=settings.rate_limit_enabled, shared=counter)
     realtime = _realtime(settings, _authority(settings, jwks), limits, node)
-    for namespace in _namespaces(settings, database):
+    namespaces = _namespaces(settings, database, node)
+    for namespace in namespaces:
         realtime.add(namespace)
+    app[ROSTER] = _roster(node, lambda: itertools.chain.from_iterable(each.connections for each in namespaces))
     realtime.attach(app, socketio_path=SOCKETIO_PATH)
+    if isinstance(realtime.manager, ClusterFanout):
+        [channels] = [each for each in namespaces if isinstance(each, trading.TradingNamespace)]
+        app.on_startup.append(Outside(realtime.manager, channels.publish_seen).start)
     app[REALTIME] = realtime
 
     more: dict[str, health.Check] = {name: functools.partial(check, database) for name, check in (checks or {}).items()}
@@ -75,12 +94,13 @@ def build_app(
     return app
 
 
-def _namespaces(settings: Settings, database: Database) -> list[Namespace]:
+def _namespaces(settings: Settings, database: Database, node: Node | None) -> list[Namespace]:
     """Every namespace there is; a new one is listed here."""
     return [
         chat.build(
             database,
             config=settings.config,
+            presence=_presence(settings, node, chat.ChatNamespace.path, describe),
             default_agent=settings.chat_default_agent,
             auto_create=settings.chat_auto_create_sessions,
             stream_chunk_size=settings.stream_chunk_size,
@@ -91,12 +111,15 @@ def _namespaces(settings: Settings, database: Database) -> list[Namespace]:
             settings.config,
             plc=settings.plc,
             period=settings.monitor_period,
+            lease=_lease(node, "equipment"),
             require_auth=settings.monitor_require_auth,
         ),
         trading.build(
             settings.config,
             feed=settings.trading_feed,
             feed_speed=settings.trading_feed_speed,
+            lease=_lease(node, "trading feed"),
+            presence=_presence(settings, node, trading.TradingNamespace.path),
             max_channels=settings.trading_max_channels,
             require_auth=settings.ws_require_auth,
         ),
@@ -162,6 +185,21 @@ def _recovery(settings: Settings) -> recovery.Bounds | None:
 
 def _node(settings: Settings) -> Node | None:
     return None if settings.redis_url is None else Node(connector(settings.redis_url), settings.redis_channel_prefix)
+
+
+def _presence(settings: Settings, node: Node | None, namespace: str, describe: Describe | None = None) -> Presence:
+    """`describe`: what is published of who is in a room."""
+    if node is None:
+        return MemoryPresence(delay=settings.ws_leave_delay)
+    return ClusterPresence(node, namespace, describe=describe, delay=settings.ws_leave_delay)
+
+
+def _roster(node: Node | None, here: Callable[[], Iterable[Connection]]) -> Roster:
+    return Roster(here) if node is None else ClusterRoster(node, here)
+
+
+def _lease(node: Node | None, name: str) -> Lease:
+    return SoleLease() if node is None else ClusterLease(node, name)
 
 
 def _manager(settings: Settings, node: Node) -> ClusterFanout:

@@ -119,6 +119,7 @@ class Settings:
     ws_outbox_messages: int = _number(1000, "WS_OUTBOX_MESSAGES", least=10)
     ws_outbox_bytes: int = _number(1_048_576, "WS_OUTBOX_BYTES", least=65_536)
     ws_handler_timeout: float = _number(10.0, "WS_HANDLER_TIMEOUT", least=0.01)
+    ws_leave_delay: float = _number(3.0, "WS_LEAVE_DELAY")  # from a connection's loss to its user's being absent
     monitor_require_auth: bool = _flag(False, "MONITOR_REQUIRE_AUTH")
     cors_origins: list[str] = _list([], "CORS_ORIGINS", "WS_ALLOWED_ORIGINS")
     single_session_per_user: bool = _flag(False, "SINGLE_SESSION_PER_USER")

@@ -10,32 +10,42 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from server.errors import InvalidMessage, LimitExceeded, UnknownRequest
 from server.realtime.connection import Connection
 
 Answer = dict[str, object]
+Scope = tuple[str | None, str]
 
 MAX_OPEN_PER_USER = 100
+
+
+class Place(NamedTuple):
+    """Where a connection is: on this node where none is named. A session that was resumed elsewhere keeps its id."""
+
+    connection_id: str
+    node: str = ""
 
 
 @dataclass(slots=True, eq=False)
 class Ask:
     """One open question. `accept` turns a raw answer into a valid one or raises InvalidMessage.
 
-    `target` is the id of the connection it was last put to; `heir` of one that came while the target was there.
+    It was last put to its `target`; its `heir` came while the target was there. `expires_at` is on the loop's clock.
     """
 
     request_id: str
     namespace: str
-    scope: tuple[str | None, str]
+    scope: Scope
     event: str
     payload: Mapping[str, object]
     accept: Callable[[object], Answer]
+    expires_at: float
     answered: asyncio.Future[Answer]
-    target: str | None = None
-    heir: str | None = None
-    asked: dict[str, Callable[[], None]] = field(default_factory=dict)  # connection id -> drops its ack callback
+    target: Place | None = None
+    heir: Place | None = None
+    asked: dict[Place, Callable[[], None]] = field(default_factory=dict)  # what drops an ack's callback
 
     @property
     def is_answered(self) -> bool:
@@ -44,25 +54,38 @@ class Ask:
 
 class Asks:
     def __init__(self) -> None:
+        self.prefix = ""  # of every request id: where more than one node asks, it says which
         self._open: dict[str, Ask] = {}
-        self._by_user: dict[tuple[str, tuple[str | None, str]], dict[str, Ask]] = {}
+        self._by_user: dict[tuple[str, Scope], dict[str, Ask]] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
+    def __iter__(self) -> Iterator[Ask]:
+        """Those that wait for their answer."""
+        return (ask for ask in list(self._open.values()) if self.is_open(ask))
+
+    def __contains__(self, request_id: object) -> bool:
+        return request_id in self._open
+
+    def is_open(self, ask: Ask) -> bool:
+        return ask.request_id in self._open and not ask.answered.done()
+
     def open(
         self,
         namespace: str,
-        scope: tuple[str | None, str],
+        scope: Scope,
         event: str,
         payload: Mapping[str, object],
         accept: Callable[[object], Answer],
+        seconds: float,
     ) -> Ask:
-        """Raises LimitExceeded when the user has too many questions open."""
+        """`seconds` that it is open. Raises LimitExceeded when the user has too many questions open."""
         of_user = self._by_user.setdefault((namespace, scope), {})
         if len(of_user) >= MAX_OPEN_PER_USER:
             raise LimitExceeded("Too many open requests")
-        request_id = secrets.token_urlsafe(24)
+        request_id = self.prefix + secrets.token_urlsafe(24)
+        loop = asyncio.get_running_loop()
         ask = Ask(
             request_id,
             namespace,
@@ -70,55 +93,46 @@ class Asks:
             event,
             {"requestId": request_id, **payload},
             accept,
-            asyncio.get_running_loop().create_future(),
+            loop.time() + seconds,
+            loop.create_future(),
         )
         self._open[request_id] = ask
         of_user[request_id] = ask
         return ask
 
     def answer(self, connection: Connection, event: str, request_id: object, answer: object) -> None:
+        """As `settle`, by who is connected here."""
+        self.settle(connection.namespace, connection.identity.scope, event, request_id, answer)
+
+    def settle(self, namespace: str, scope: Scope, event: str, request_id: object, answer: object) -> None:
         """Raises UnknownRequest, or InvalidMessage for an answer of the wrong shape: it may be sent again, mended.
 
-        `event` is the question's name, so that an answer to one kind cannot close another.
+        `scope` is whose answer it is; `event` the question's name, so that an answer to one kind cannot close another.
         """
-        ask = self._open.get(request_id) if isinstance(request_id, str) else None
-        if (
-            ask is None
-            or ask.namespace != connection.namespace
-            or ask.scope != connection.identity.scope
-            or ask.event != event
-            or ask.answered.done()
-        ):
+        ask = self.find(scope, request_id) if isinstance(request_id, str) else None
+        if ask is None or ask.namespace != namespace or ask.event != event:
             raise UnknownRequest
         ask.answered.set_result(ask.accept(answer))
 
-    def acknowledge(self, connection: Connection, ask: Ask, arguments: Sequence[object]) -> None:
-        """As `answer`, from an ack. One without arguments is no answer: stock Python clients send it for every
-        event, also for one that they answer by an event. `requestId` may stand in an ack as it must in an event."""
-        if not arguments:
-            return
-        answer, request_id = arguments[0], ask.request_id
-        if len(arguments) > 1:
-            raise InvalidMessage("An answer is one object")
-        if isinstance(answer, Mapping) and "requestId" in answer:
-            request_id = answer["requestId"]
-            answer = {name: value for name, value in answer.items() if name != "requestId"}
-        self.answer(connection, ask.event, request_id, answer)
-
-    def sent(self, ask: Ask, connection: Connection, forget: Callable[[], None]) -> None:
+    def sent(self, ask: Ask, place: Place, forget: Callable[[], None]) -> None:
         """The question went to a connection; `forget` drops the callback that waits for its ack."""
         if ask.request_id not in self._open:  # answered or expired while it was being sent
             forget()
             return
-        earlier = ask.asked.get(connection.id)
+        earlier = ask.asked.get(place)
         if earlier is not None:
             earlier()
-        ask.asked[connection.id] = forget
+        ask.asked[place] = forget
+
+    def find(self, scope: Scope, request_id: str) -> Ask | None:
+        """A question to this user that waits for its answer."""
+        ask = self._open.get(request_id)
+        return ask if ask is not None and ask.scope == scope and self.is_open(ask) else None
 
     def open_of(self, connection: Connection) -> Iterator[Ask]:
         """The questions open for this connection's user, oldest first."""
         for ask in list(self._by_user.get((connection.namespace, connection.identity.scope), {}).values()):
-            if ask.request_id in self._open and not ask.answered.done():
+            if self.is_open(ask):
                 yield ask
 
     def close(self, ask: Ask) -> None:
@@ -131,3 +145,19 @@ class Asks:
             self._by_user.pop(key, None)
         for forget in ask.asked.values():
             forget()
+
+
+def acknowledged(request_id: str, arguments: Sequence[object]) -> tuple[object, object] | None:
+    """The request id and the answer in an ack; None for one without arguments: stock Python clients send it for every
+    event, also for one that they answer by an event. `requestId` may stand in an ack as it must in an event.
+
+    Raises InvalidMessage.
+    """
+    if not arguments:
+        return None
+    if len(arguments) > 1:
+        raise InvalidMessage("An answer is one object")
+    answer = arguments[0]
+    if isinstance(answer, Mapping) and "requestId" in answer:
+        return answer["requestId"], {name: value for name, value in answer.items() if name != "requestId"}
+    return request_id, answer

@@ -27,7 +27,10 @@ Callback = Callable[..., Any]
 
 
 def rooms_of(room: str | Collection[str] | None) -> Collection[str]:
-    return (ALL,) if room is None else (room,) if isinstance(room, str) else room
+    """As logs have them. Nobody is in a room without a name, which there means everybody."""
+    if room is None:
+        return (ALL,)
+    return [each for each in ((room,) if isinstance(room, str) else room) if each != ALL]
 
 
 class Fanout(ABC):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from throttled import rate_limiter
 from throttled.asyncio import MemoryStore, RateLimiterType, Throttled
@@ -47,31 +48,54 @@ class Window:
         self._used += 1
 
 
-class RateLimits:
-    """Rates by name. A name without a rate, and every name when not `enabled`, is unlimited."""
+class Counter(Protocol):
+    async def use(self, key: str, rate: Rate) -> int:
+        """Counts one use of what `key` names, and returns how many remain. Raises RateLimited, and counts nothing."""
 
-    def __init__(self, rates: Mapping[str, Rate], *, enabled: bool = True) -> None:
-        self._rates = dict(rates) if enabled else {}
-        store = MemoryStore(options={"MAX_SIZE": MAX_KEYS})
-        self._limiters = {
-            name: Throttled(
+
+class MemoryCounter:
+    """A sliding window: of the uses in the period before this one so many count as are still within a period."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore(options={"MAX_SIZE": MAX_KEYS})
+        self._limiters: dict[Rate, Throttled] = {}
+
+    async def use(self, key: str, rate: Rate) -> int:
+        result = await self._limiter(rate).limit(key)
+        if result.limited:
+            # In the very millisecond that it names, the window is still full.
+            raise RateLimited(retry_after=round(result.state.retry_after * 1000) + 1, limit=rate.count)
+        return result.state.remaining
+
+    def _limiter(self, rate: Rate) -> Throttled:
+        limiter = self._limiters.get(rate)
+        if limiter is None:
+            limiter = self._limiters[rate] = Throttled(
                 using=RateLimiterType.SLIDING_WINDOW.value,
                 quota=rate_limiter.per_duration(timedelta(seconds=rate.period), limit=rate.count),
-                store=store,
+                store=self._store,
             )
-            for name, rate in self._rates.items()
-        }
+        return limiter
+
+
+class RateLimits:
+    """Rates by name. A name without a rate, and every name when not `enabled`, is unlimited.
+
+    What is `shared` counts for all nodes together, where there are many.
+    """
+
+    def __init__(self, rates: Mapping[str, Rate], *, enabled: bool = True, shared: Counter | None = None) -> None:
+        self._rates = dict(rates) if enabled else {}
+        self._local = MemoryCounter()
+        self._shared = shared or self._local
 
     def rate(self, name: str) -> Rate | None:
         """None: unlimited."""
         return self._rates.get(name)
 
-    async def hit(self, name: str, *key: str | None) -> int | None:
+    async def hit(self, name: str, *key: str | None, shared: bool = True) -> int | None:
         """Counts one use and returns how many remain (None: unlimited). Raises RateLimited."""
-        limiter = self._limiters.get(name)
-        if limiter is None:
+        rate = self._rates.get(name)
+        if rate is None:
             return None
-        result = await limiter.limit(repr((name, key)))
-        if result.limited:
-            raise RateLimited(retry_after=max(1, math.ceil(result.state.retry_after * 1000)), limit=result.state.limit)
-        return result.state.remaining
+        return await (self._shared if shared else self._local).use(repr((name, key)), rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import secrets
 import time
@@ -20,7 +21,6 @@ from server.errors import (
     InvalidMessage,
     LimitExceeded,
     RateLimited,
-    SessionReplaced,
     TokenExpired,
     TokenInvalid,
     UnknownEvent,
@@ -30,9 +30,11 @@ from server.identity import Identity
 from server.realtime import rooms, schema
 from server.realtime.asking import Questions
 from server.realtime.asks import Answer, Asks
+from server.realtime.cluster.single_session import ClusterSingleSession
 from server.realtime.connection import Connection
 from server.realtime.link import Link
 from server.realtime.membership import Membership, Reply
+from server.realtime.single_session import MemorySingleSession, SingleSession
 from server.realtime.tasks import handling
 from server.timestamps import iso_utc
 
@@ -72,7 +74,7 @@ def event(
 class Namespace(Membership):
     def __init__(self, *, require_auth: bool = True) -> None:
         self.require_auth = require_auth
-        self._questions = Questions(self)
+        self.questions = Questions(self)
         self._events: dict[str, Event] = {}
         for _, method in inspect.getmembers(self, inspect.ismethod):
             declared = method.__func__.__dict__.get("event")
@@ -113,7 +115,7 @@ class Namespace(Membership):
 
     @property
     def asks(self) -> Asks:
-        return self._questions.asks
+        return self.questions.asks
 
     async def emit(
         self,
@@ -127,6 +129,10 @@ class Namespace(Membership):
     ) -> None:
         """As `delivery.Delivery`, which a namespace is."""
         self.server.deliver(self.path, event, payload, room=room, skip=skip, volatile=volatile, conflate=conflate)
+
+    async def flushed(self) -> None:
+        """As `delivery.Delivery`."""
+        await self.server.manager.flushed()
 
     async def send(
         self,
@@ -179,7 +185,14 @@ class Namespace(Membership):
 
         Raises ClientTimeout after `timeout` seconds, having told the client `request_expired`.
         """
-        return await self._questions.ask(target, event, payload, answer, timeout)
+        return await self.questions.ask(target, event, payload, answer, timeout)
+
+    async def answer(self, connection: Connection, event: str, request_id: object, answer: object) -> None:
+        """A connection's answer, as an event of its own, to the question that is named `event`.
+
+        Raises UnknownRequest, or InvalidMessage for one of the wrong shape: it may be sent again, mended.
+        """
+        await self.questions.answer(connection, event, request_id, answer)
 
     # -- coming and going, called by the server -----------------------------------------------------------------
 
@@ -192,22 +205,29 @@ class Namespace(Membership):
             await self.recovered(connection)
 
     async def welcome(self, connection: Connection, *, recovered: bool) -> None:
-        user_room = rooms.user_room(connection.tenant, connection.user_id)
-        older = [each for each in self.members(user_room) if each is not connection]
-        await self.enter(connection, user_room)
+        claim = None
+        if self.server.single_session:  # begun before anything is waited for, for who comes first is the older
+            claim = self.spawn(self._single_session.claim(connection), "single session")
+        await self.enter(connection, rooms.user_room(connection.tenant, connection.user_id))
         await self.enter(connection, rooms.EVERYONE)
         self.server.watch_expiry(connection)
         await self.greet(connection, recovered=recovered)
-        if self.server.single_session:
-            for each in older:
-                await self.server.close(each, SessionReplaced())
-        self._questions.reopen(connection)
+        if claim is not None:
+            await claim
+        self.questions.reopen(connection)
 
     def forget(self, connection: Connection) -> None:
         self.server.forget_expiry(connection)
+        if self.server.single_session:
+            self._single_session.release(connection)
+
+    @functools.cached_property
+    def _single_session(self) -> SingleSession:
+        node = self.server.node
+        return MemorySingleSession(self) if node is None else ClusterSingleSession(self, node)
 
     async def ended(self, connection: Connection, rooms_left: Collection[str], reason: str) -> None:
-        self._questions.hand_over(connection)
+        self.questions.hand_over(connection)
         await self.left(connection, rooms_left, reason)
 
     async def warn_expiring(self, connection: Connection, now: float) -> None:
@@ -279,14 +299,13 @@ class Namespace(Membership):
         return declared, declared.shape.load(arguments[0] if arguments else {})
 
     async def _count_use(self, rate: str, connection: Connection) -> Mapping[str, object]:
-        remaining = await self.server.limits.hit(rate, *self._counted_as(connection))
-        return {} if remaining is None else {"remaining": remaining}
-
-    def _counted_as(self, connection: Connection) -> tuple[str | None, ...]:
         """SHARE_RATE_LIMIT (SPEC §3): a user's connections together, or each alone."""
+        limits = self.server.limits
         if self.server.share_rate_limit and not connection.identity.anonymous:
-            return (self.path, *connection.identity.scope)
-        return (connection.id,)
+            remaining = await limits.hit(rate, self.path, *connection.identity.scope)
+        else:
+            remaining = await limits.hit(rate, connection.id, shared=False)
+        return {} if remaining is None else {"remaining": remaining}
 
     async def _answer(self, connection: Connection, reply: Reply | None, error: AtriumError) -> None:
         if reply is not None:

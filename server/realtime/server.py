@@ -23,6 +23,7 @@ from server.errors import ConnectionClosed, GoingAway, HeartbeatLost, MessageToo
 from server.identity import TOKEN_LEEWAY_SECONDS
 from server.realtime import handlers, json_codec, packets
 from server.realtime.admission import Admission, NoTokens
+from server.realtime.cluster.asks import ClusterAsks
 from server.realtime.cluster.node import Node
 from server.realtime.connection import Connection
 from server.realtime.drain import Drain
@@ -146,6 +147,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
     def add(self, namespace: Namespace) -> None:
         namespace.server = self
         namespace.handler_timeout = self.bounds.handler_timeout
+        if self.node is not None:
+            namespace.questions.others = ClusterAsks(self.node, namespace.questions)
         self._served[namespace.path] = namespace
 
     def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:

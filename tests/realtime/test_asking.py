@@ -9,11 +9,16 @@ import pytest
 import pytest_asyncio
 
 from server.errors import ClientTimeout, UnknownRequest
+from server.realtime.cluster.address import connector
+from server.realtime.cluster.dispatch import Bounds, Dispatch
+from server.realtime.cluster.manager import ClusterFanout
+from server.realtime.cluster.node import Node
 from server.realtime.connection import Connection
 from server.realtime.limits import Rate
 from tests.conftest import Connect
 from tests.support.client import Client
 from tests.support.echo import Answer, EchoNamespace, serving
+from tests.support.redis import RedisServer
 from tests.support.running import Running
 
 LONG = 30.0  # seconds: never waited out
@@ -22,10 +27,18 @@ LONG = 30.0  # seconds: never waited out
 # -- asking over the wire ---------------------------------------------------------------------------------------
 
 
-@pytest_asyncio.fixture
-async def served() -> AsyncIterator[tuple[Running, EchoNamespace]]:
-    async with serving() as running:
-        yield running
+@pytest_asyncio.fixture(params=["alone", "one of many"])
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Running, EchoNamespace]]:
+    """On a node that is alone, and on one of a cluster."""
+    if request.param == "alone":
+        async with serving() as running:
+            yield running
+        return
+    async with RedisServer() as redis:
+        node = Node(connector(redis.url), "test")
+        dispatch = Dispatch(node.id, node.keys, node.commands, Bounds())
+        async with serving(node=node, manager=ClusterFanout(node, dispatch, None)) as running:
+            yield running
 
 
 def asking(namespace: EchoNamespace, connection: Connection, timeout: float = LONG) -> asyncio.Task[dict[str, object]]:
@@ -101,7 +114,8 @@ async def test_an_answer_while_its_client_is_told_of_the_expiry_is_late(
     served: tuple[Running, EchoNamespace], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, namespace = served
-    await connect(server, "/echo", "alice")
+    client = await connect(server, "/echo", "alice")
+    await client.expect("connected")
     connection = only(namespace)
     outcomes: list[str] = []
 
@@ -223,6 +237,7 @@ async def test_an_older_connection_of_the_user_is_not_asked_when_the_asked_one_d
 ) -> None:
     server, namespace = served
     older = await connect(server, "/echo", "alice")
+    await older.expect("connected")
     asked = await connect(server, "/echo", "alice")
     task = asking(namespace, only(namespace))
     question = await asked.expect("question")
@@ -233,6 +248,20 @@ async def test_an_older_connection_of_the_user_is_not_asked_when_the_asked_one_d
     assert await again.expect("question") == question
     namespace.asks.answer(only(namespace), "question", question["requestId"], {"answer": "x"})
     await task
+
+
+async def test_a_client_whose_session_was_resumed_before_its_old_connection_ended_is_asked_again(
+    served: tuple[Running, EchoNamespace], connect: Connect
+) -> None:
+    server, namespace = served
+    client = await connect(server, "/echo", "alice")
+    task = asking(namespace, only(namespace))
+    question = await client.expect("question")
+    old = only(namespace)
+    namespace.questions.hand_over(Connection(old.id, old.namespace, old.identity, old.address))
+    assert await client.expect("question") == question
+    namespace.asks.answer(old, "question", question["requestId"], {"answer": "x"})
+    assert await task == {"answer": "x"}
 
 
 async def test_a_replaced_session_hands_its_question_to_the_new_one(connect: Connect) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from server.errors import InvalidMessage, LimitExceeded, UnknownRequest
 from server.identity import Identity
-from server.realtime.asks import MAX_OPEN_PER_USER, Ask, Asks
+from server.realtime.asks import MAX_OPEN_PER_USER, Ask, Asks, Place, acknowledged
 from server.realtime.connection import Connection
 
 LONG = 30.0  # seconds: never waited out
@@ -20,7 +20,7 @@ def accept(raw: object) -> dict[str, object]:
 
 
 def opened(asks: Asks) -> Ask:
-    return asks.open("/echo", (None, "alice"), "question", {"n": 1}, accept)
+    return asks.open("/echo", (None, "alice"), "question", {"n": 1}, accept, LONG)
 
 
 # -- the book of open questions ---------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ async def test_a_closed_question_is_unknown_and_closing_twice_is_once() -> None:
     asks = Asks()
     ask = opened(asks)
     forgotten: list[str] = []
-    asks.sent(ask, ALICE, lambda: forgotten.append("callback"))
+    asks.sent(ask, Place(ALICE.id), lambda: forgotten.append("callback"))
     asks.close(ask)
     asks.close(ask)
     with pytest.raises(UnknownRequest):
@@ -106,7 +106,7 @@ async def test_a_question_closed_while_it_was_being_sent_keeps_no_callback() -> 
     ask = opened(asks)
     asks.close(ask)
     forgotten: list[str] = []
-    asks.sent(ask, ALICE, lambda: forgotten.append("callback"))
+    asks.sent(ask, Place(ALICE.id), lambda: forgotten.append("callback"))
     assert forgotten == ["callback"]
     assert not ask.asked
 
@@ -116,14 +116,14 @@ async def test_asking_the_same_connection_again_drops_the_earlier_callback() -> 
     ask = opened(asks)
     forgotten: list[int] = []
     for number in (1, 2):
-        asks.sent(ask, ALICE, lambda number=number: forgotten.append(number))  # type: ignore[misc]
+        asks.sent(ask, Place(ALICE.id), lambda number=number: forgotten.append(number))  # type: ignore[misc]
     assert forgotten == [1]
 
 
 async def test_only_the_users_own_open_questions_are_listed_oldest_first() -> None:
     asks = Asks()
     first, second, answered = (opened(asks) for _ in range(3))
-    asks.open("/echo", (None, "bob"), "question", {}, accept)
+    asks.open("/echo", (None, "bob"), "question", {}, accept, LONG)
     asks.answer(ALICE, "question", answered.request_id, {"answer": "x"})
     assert list(asks.open_of(ALICE)) == [first, second]
 
@@ -142,30 +142,35 @@ async def test_a_user_can_have_only_so_many_open() -> None:
     held = [opened(asks) for _ in range(MAX_OPEN_PER_USER)]
     with pytest.raises(LimitExceeded):
         opened(asks)
-    asks.open("/echo", (None, "bob"), "question", {}, accept)
+    asks.open("/echo", (None, "bob"), "question", {}, accept, LONG)
     asks.close(held[0])
     opened(asks)
 
 
-async def test_an_empty_ack_is_no_answer() -> None:
-    asks = Asks()
-    ask = opened(asks)
-    asks.acknowledge(ALICE, ask, ())
-    assert not ask.is_answered
+def test_an_empty_ack_is_no_answer() -> None:
+    assert acknowledged("id", ()) is None
 
 
-async def test_an_ack_of_two_arguments_is_refused_and_leaves_the_question_open() -> None:
-    asks = Asks()
-    ask = opened(asks)
+def test_an_ack_of_two_arguments_is_refused() -> None:
     with pytest.raises(InvalidMessage):
-        asks.acknowledge(ALICE, ask, (None, {"answer": "x"}))
-    assert not ask.is_answered
+        acknowledged("id", (None, {"answer": "x"}))
 
 
-async def test_an_ack_may_repeat_the_request_id_but_not_make_one_up() -> None:
+def test_an_ack_may_name_the_request() -> None:
+    assert acknowledged("id", ({"answer": "x"},)) == ("id", {"answer": "x"})
+    assert acknowledged("id", ({"requestId": "named", "answer": "x"},)) == ("named", {"answer": "x"})
+
+
+async def test_only_those_that_wait_are_found() -> None:
     asks = Asks()
-    ask = opened(asks)
-    with pytest.raises(UnknownRequest):
-        asks.acknowledge(ALICE, ask, ({"requestId": "made up", "answer": "x"},))
-    asks.acknowledge(ALICE, ask, ({"requestId": ask.request_id, "answer": "x"},))
-    assert await ask.answered == {"answer": "x"}
+    asks.prefix = "here."
+    waits, answered = opened(asks), opened(asks)
+    asks.answer(ALICE, "question", answered.request_id, {"answer": "x"})
+    assert list(asks) == [waits]
+    assert waits.request_id.startswith("here.")
+    assert asks.find((None, "alice"), waits.request_id) is waits
+    assert asks.find((None, "bob"), waits.request_id) is None
+    assert asks.find((None, "alice"), answered.request_id) is None
+    asks.close(waits)
+    assert asks.find((None, "alice"), waits.request_id) is None
+    assert list(asks) == []

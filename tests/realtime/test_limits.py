@@ -1,26 +1,99 @@
+"""What counts uses: in memory and in Redis alike; and windows."""
+
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
+import pytest_asyncio
 
 from server.errors import RateLimited
-from server.realtime.limits import Rate, RateLimits, Window
+from server.realtime.cluster.address import connector
+from server.realtime.cluster.limits import ClusterCounter
+from server.realtime.cluster.node import Node
+from server.realtime.limits import Counter, MemoryCounter, Rate, RateLimits, Window
+from tests.support.echo_node import until
+from tests.support.redis import RedisServer
+
+DAY = 24 * 3600
 
 
-async def test_counts_down_and_then_refuses_with_when_to_come_back() -> None:
-    limits = RateLimits({"queries": Rate(10, 60)})
-    assert [await limits.hit("queries", None, "alice") for _ in range(10)] == list(range(9, -1, -1))
+@pytest_asyncio.fixture(params=["memory", "redis"])
+async def counter(request: pytest.FixtureRequest) -> AsyncIterator[Counter]:
+    if request.param == "memory":
+        yield MemoryCounter()
+        return
+    async with RedisServer() as redis:
+        node = Node(connector(redis.url), "test")
+        await node.start()
+        await until(node, up=True)
+        yield ClusterCounter(node)
+        await node.stop()
+
+
+async def test_counts_down_and_then_refuses_with_when_to_come_back(counter: Counter) -> None:
+    assert [await counter.use("alice", Rate(10, DAY)) for _ in range(10)] == list(range(9, -1, -1))
     with pytest.raises(RateLimited) as caught:
-        await limits.hit("queries", None, "alice")
+        await counter.use("alice", Rate(10, DAY))
     assert (caught.value.limit, caught.value.remaining) == (10, 0)
-    assert 0 < caught.value.retry_after <= 60_000
+    assert 0 < caught.value.retry_after <= DAY * 1000 + 1
 
 
-async def test_keys_and_names_count_apart() -> None:
-    limits = RateLimits({"a": Rate(1, 60), "b": Rate(1, 60)})
+async def test_keys_count_apart(counter: Counter) -> None:
+    for key in ("x", "y", "x:y", "{x}", "가"):
+        assert await counter.use(key, Rate(1, DAY)) == 0
+
+
+async def test_uses_at_once_are_all_counted(counter: Counter) -> None:
+    rate = Rate(10, DAY)
+    uses = await asyncio.gather(*[counter.use("alice", rate) for _ in range(30)], return_exceptions=True)
+    assert sorted(use for use in uses if isinstance(use, int)) == list(range(10))
+    assert sum(isinstance(use, RateLimited) for use in uses) == 20
+
+
+async def test_who_comes_back_when_told_to_is_let_in(counter: Counter) -> None:
+    """Three periods, which begin anywhere in one: with and without uses in the one before."""
+    rate = Rate(3, 1)
+    waits = []
+    while len(waits) < 6:
+        try:
+            await counter.use("alice", rate)
+        except RateLimited as limited:
+            waits.append(limited.retry_after)
+            await asyncio.sleep(limited.retry_after / 1000)
+            await counter.use("alice", rate)
+    assert all(0 < wait <= 1001 for wait in waits), waits
+
+
+async def test_who_was_refused_too_often_has_used_nothing(counter: Counter) -> None:
+    rate = Rate(1, 1)
+    await counter.use("alice", rate)
+    for _ in range(100):
+        try:
+            await counter.use("alice", rate)
+        except RateLimited as limited:
+            wait = limited.retry_after
+    await asyncio.sleep(wait / 1000)
+    await counter.use("alice", rate)
+
+
+async def test_names_count_apart() -> None:
+    limits = RateLimits({"a": Rate(1, DAY), "b": Rate(1, DAY)})
     for name, key in (("a", "x"), ("a", "y"), ("b", "x")):
         assert await limits.hit(name, key) == 0
     assert await limits.hit("a", "x:y", "z") == 0
     assert await limits.hit("a", "x", "y:z") == 0
+
+
+async def test_what_is_shared_counts_where_all_nodes_see_it() -> None:
+    class Everywhere:
+        async def use(self, key: str, rate: Rate) -> int:
+            return 1000
+
+    limits = RateLimits({"a": Rate(5, DAY)}, shared=Everywhere())
+    assert await limits.hit("a", "x") == 1000
+    assert await limits.hit("a", "x", shared=False) == 4
 
 
 async def test_no_rate_and_not_enabled_are_unlimited() -> None:

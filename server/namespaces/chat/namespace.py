@@ -15,6 +15,7 @@ from server.namespaces.chat.typists import Later, on_loop
 from server.realtime import schema
 from server.realtime.connection import Connection
 from server.realtime.namespace import Namespace, event
+from server.realtime.presence import Presence
 from server.storage.database import Database
 
 
@@ -27,20 +28,30 @@ class ChatNamespace(Namespace):
         agents: Mapping[int, Agent],
         options: Options,
         *,
+        presence: Presence | None = None,
         require_auth: bool = True,
         later: Later = on_loop,
     ) -> None:
         super().__init__(require_auth=require_auth)
-        self.service = ChatService(database, self, agents, options, later=later)
+        self.service = ChatService(database, self, agents, options, presence=presence, later=later)
 
     async def recovered(self, connection: Connection) -> None:
         await self.service.recovered(connection)
 
     async def left(self, connection: Connection, rooms_left: Collection[str], reason: str) -> None:
-        await self.service.left(connection)
+        goodbyes = (self.server.reason.CLIENT_DISCONNECT, self.server.reason.SERVER_DISCONNECT)
+        await self.service.left(connection, lost=reason not in goodbyes)
+
+    async def start(self) -> None:
+        self.service.start()
 
     async def stop(self) -> None:
-        self.service.close()
+        await self.service.close()
+
+    async def welcome(self, connection: Connection, *, recovered: bool) -> None:
+        await super().welcome(connection, recovered=recovered)
+        if self.connection(connection.id) is connection:  # else it is gone, and `left` will not be told again
+            await self.service.came(connection)
 
     @event("authenticate", schema.Authenticate)
     async def authenticate(self, connection: Connection, token: str) -> Mapping[str, object]:
@@ -85,6 +96,7 @@ def build(
     database: Database,
     *,
     config: Path,
+    presence: Presence | None = None,
     default_agent: str,
     auto_create: bool,
     stream_chunk_size: int,
@@ -98,7 +110,7 @@ def build(
         default_agent=_default_agent(agents, default_agent, config),
         pace=Pace(stream_chunk_size, stream_delay_ms / 1000),
     )
-    return ChatNamespace(database, agents, options, require_auth=require_auth)
+    return ChatNamespace(database, agents, options, presence=presence, require_auth=require_auth)
 
 
 def _default_agent(agents: Mapping[int, Agent], wanted: str, config: Path) -> int | None:

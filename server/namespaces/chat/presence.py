@@ -1,50 +1,70 @@
-"""Who is in which session on this node, by connection; it tells nobody."""
+"""What presence is to chat: which rooms are sessions', and what readers outside are shown of them, as in the seed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import orjson
+
+from server.realtime.cluster import keys
+from server.realtime.cluster.publication import Published
 from server.realtime.connection import Connection
+from server.realtime.rooms import room_name
+from server.timestamps import iso_utc
+
+SESSION, USER = "session", "user"
 
 
-class Presence:
-    """A session's users are of one tenant, so a user_id names one user in it."""
+def session_room(tenant: str | None, session_id: str) -> str:
+    return room_name(tenant, SESSION, session_id)
 
-    def __init__(self) -> None:
-        self._sessions: dict[str, dict[str, set[str]]] = {}  # session -> user -> connections
-        self._joined: dict[str, set[str]] = {}  # connection -> sessions
 
-    def enter(self, session_id: str, connection: Connection) -> bool:
-        """Whether its user was not there before."""
-        self._joined.setdefault(connection.id, set()).add(session_id)
-        users = self._sessions.setdefault(session_id, {})
-        arrived = connection.user_id not in users
-        users.setdefault(connection.user_id, set()).add(connection.id)
-        return arrived
+def session_of(room: str) -> str | None:
+    """The session whose room it is."""
+    kind, _, name = _parts(room)
+    return name if kind == SESSION else None
 
-    def leave(self, session_id: str, connection: Connection) -> bool:
-        """Whether its user is there no more, and was."""
-        if not self.holds(session_id, connection):
-            return False
-        joined = self._joined[connection.id]
-        joined.discard(session_id)
-        if not joined:
-            del self._joined[connection.id]
-        users = self._sessions[session_id]
-        connections = users[connection.user_id]
-        connections.discard(connection.id)
-        if connections:
-            return False
-        del users[connection.user_id]
-        if not users:
-            del self._sessions[session_id]
-        return True
 
-    def holds(self, session_id: str, connection: Connection) -> bool:
-        return session_id in self._joined.get(connection.id, ())
+@dataclass(frozen=True, slots=True)
+class SessionUsers:
+    key: str
 
-    def sessions(self, connection: Connection) -> list[str]:
-        """The sessions a connection has joined."""
-        return sorted(self._joined.get(connection.id, ()))
+    def text(self, users: Sequence[bytes], notes: Sequence[bytes]) -> bytes:
+        return orjson.dumps([user.decode() for user in users])
 
-    def online(self, session_id: str) -> list[str]:
-        """The users in a session, the longest there first."""
-        return list(self._sessions.get(session_id, {}))
+
+@dataclass(frozen=True, slots=True)
+class UserConnection:
+    """The newest of a user's connections. All are known to be alive while they are there."""
+
+    key: str
+
+    def text(self, users: Sequence[bytes], notes: Sequence[bytes]) -> bytes:
+        found: list[dict[str, str]] = [orjson.loads(each) for each in notes]
+        newest = max(found, key=lambda each: each["connected_at"], default={})
+        return orjson.dumps(newest | {"last_ping": iso_utc()})
+
+
+def note(connection: Connection, session_id: str | None) -> str:
+    """About a connection; `session_id` is the session that it joined last."""
+    connected_at = iso_utc(datetime.fromtimestamp(connection.connected_at, UTC))
+    fields = {"connection_id": connection.id, "session_id": session_id, "connected_at": connected_at}
+    return orjson.dumps(fields).decode()
+
+
+def describe(room: str) -> Published | None:
+    kind, tenant, name = _parts(room)
+    if kind == SESSION:
+        return SessionUsers(keys.session_users(name))
+    return UserConnection(keys.user_connection(tenant, name)) if kind == USER else None
+
+
+def _parts(room: str) -> tuple[str, str | None, str]:
+    """What `room_name` made it of, if it did."""
+    if room.count(":") < 2:
+        return room, None, ""
+    kind, length, rest = room.split(":", 2)
+    tenant = rest[: int(length)]
+    return kind, tenant or None, rest[len(tenant) + 1 :]

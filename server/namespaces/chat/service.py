@@ -17,13 +17,14 @@ from server.namespaces.chat import models
 from server.namespaces.chat.agents.backend import Question
 from server.namespaces.chat.agents.roster import Agent
 from server.namespaces.chat.models import ChatSession, Draft
-from server.namespaces.chat.presence import Presence
+from server.namespaces.chat.presence import note, session_of, session_room
 from server.namespaces.chat.replies import Asked, Pace, Replies
 from server.namespaces.chat.transcript import Transcript, new_message_id, now
 from server.namespaces.chat.typists import Later, Typists, on_loop
 from server.realtime.connection import Connection
 from server.realtime.delivery import Delivery
-from server.realtime.rooms import room_name
+from server.realtime.presence import Change, MemoryPresence, Presence
+from server.realtime.rooms import user_room
 from server.storage.database import Database
 from server.timestamps import iso_utc
 
@@ -60,19 +61,29 @@ class ChatService:
         agents: Mapping[int, Agent],
         options: Options,
         *,
+        presence: Presence | None = None,
         later: Later = on_loop,
     ) -> None:
         self._database = database
         self._floor = floor
         self._agents = agents
         self._options = options
-        self._presence = Presence()
+        self._presence = presence or MemoryPresence()
+        self._presence.changed = self._changed
         self._typists = Typists(self._fell_silent, later)
         self._transcript = Transcript(database)
         self._replies = Replies(floor, self._transcript, floor.spawn, pace=options.pace)
 
-    def close(self) -> None:
+    def start(self) -> None:
+        self._floor.spawn(self._presence.serve(), "presence")
+
+    async def close(self) -> None:
         self._typists.close()
+        await self._presence.close()
+
+    async def came(self, connection: Connection) -> None:
+        """It connected."""
+        await self._show(connection, next(iter(self._sessions(connection)), None))
 
     # -- sessions -----------------------------------------------------------------------------------------------
 
@@ -84,7 +95,7 @@ class ChatService:
         session = await self._open(connection.identity, session_id)
         room = _room(session)
         async with self._transcript.still(session_id):
-            known = self._presence.holds(session_id, connection)
+            known = self._presence.holds(room, connection)
             await self._floor.enter(connection, room)
             try:
                 answer = await self._history(session_id, after_seq)
@@ -92,38 +103,54 @@ class ChatService:
                 if not known:
                     await self._floor.leave(connection, room)
                 raise
-            if self._presence.enter(session_id, connection):
-                await self._announce("user_joined", session_id, room, connection)
-        return answer | {"online": self._presence.online(session_id)}
+            await self._announce(await self._presence.enter(room, connection), skip=connection.id)
+        await self._show(connection, session_id)
+        return answer | {"online": await self._presence.users(room)}
 
     async def leave(self, connection: Connection, session_id: str) -> None:
         """Leaving a session one is not in does nothing, and tells nothing of it."""
-        if not self._presence.holds(session_id, connection):
-            return
         room = _room_of(connection, session_id)
+        if not self._presence.holds(room, connection):
+            return
         await self._floor.leave(connection, room)
-        await self._gone(connection, session_id, room)
+        await self._stop_typing(connection, session_id)
+        await self._announce(await self._presence.leave(room, connection), skip=connection.id)
+        await self._show(connection, next(iter(self._sessions(connection)), None))
 
     async def review(self, connection: Connection) -> None:
         """Leaves the sessions that a connection's new identity may not use."""
-        for session_id in self._presence.sessions(connection):
+        for session_id in self._sessions(connection):
             if not await self._may_use(connection, session_id):
                 await self.leave(connection, session_id)
 
     async def recovered(self, connection: Connection) -> None:
         """It is in the rooms again that it was in: its user is back in those sessions that are still open to it."""
-        prefix = _room_of(connection, "")
-        for room in [each for each in connection.rooms if each.startswith(prefix)]:
-            session_id = room.removeprefix(prefix)
-            if not await self._may_use(connection, session_id):
+        for room in list(connection.rooms):
+            session_id = session_of(room)
+            if session_id is None:
+                continue
+            if await self._may_use(connection, session_id):
+                await self._announce(await self._presence.enter(room, connection), skip=connection.id)
+            else:
                 await self._floor.leave(connection, room)
-            elif self._presence.enter(session_id, connection):
-                await self._announce("user_joined", session_id, room, connection)
 
-    async def left(self, connection: Connection) -> None:
-        """It disconnected."""
-        for session_id in self._presence.sessions(connection):
-            await self._gone(connection, session_id, _room_of(connection, session_id))
+    async def left(self, connection: Connection, *, lost: bool) -> None:
+        """It disconnected, or was `lost` and may come back."""
+        for session_id in self._sessions(connection):
+            await self._stop_typing(connection, session_id)
+        if lost:
+            await self._presence.drop(connection)
+        else:
+            for change in await self._presence.leave_all(connection):
+                await self._announce(change)
+
+    def _sessions(self, connection: Connection) -> list[str]:
+        return [each for room in self._presence.rooms(connection) if (each := session_of(room)) is not None]
+
+    async def _show(self, connection: Connection, session_id: str | None) -> None:
+        """Readers outside find where the user is."""
+        room = user_room(connection.tenant, connection.user_id)
+        await self._presence.enter(room, connection, note(connection, session_id))
 
     async def _may_use(self, connection: Connection, session_id: str) -> bool:
         try:
@@ -133,11 +160,9 @@ class ChatService:
             return False
         return True
 
-    async def _gone(self, connection: Connection, session_id: str, room: str) -> None:
+    async def _stop_typing(self, connection: Connection, session_id: str) -> None:
         if self._typists.stop(session_id, connection):
             await self._tell_typing(session_id, connection, is_typing=False)
-        if self._presence.leave(session_id, connection):
-            await self._announce("user_left", session_id, room, connection)
 
     async def _open(self, identity: Identity, session_id: str) -> ChatSession:
         """The session, made for this user if there is none and that is wanted. Raises Forbidden."""
@@ -217,6 +242,7 @@ class ChatService:
         async with self._transcript.append(draft) as (message, new):
             if new:
                 await self._floor.emit("message", message.to_wire(), room=_room(session))
+        await self._floor.flushed()
         if new and participant:  # staff who were not invited are there to answer
             self._ask_agent(session, identity, content)
         return {
@@ -235,7 +261,7 @@ class ChatService:
     # -- typing -------------------------------------------------------------------------------------------------
 
     async def typing(self, connection: Connection, session_id: str, *, is_typing: bool) -> None:
-        if not self._presence.holds(session_id, connection):
+        if not self._presence.holds(_room_of(connection, session_id), connection):
             raise Forbidden(NO_ACCESS)
         if is_typing:
             self._typists.start(session_id, connection)
@@ -252,14 +278,21 @@ class ChatService:
         key = (session_id, connection.user_id)
         await self._floor.emit("typing", payload, room=room, skip=connection.id, volatile=True, conflate=key)
 
-    async def _announce(self, event: str, session_id: str, room: str, connection: Connection) -> None:
+    async def _changed(self, change: Change) -> None:
+        await self._announce(change)
+
+    async def _announce(self, change: Change | None, *, skip: str | None = None) -> None:
+        """`version` orders what two nodes tell at once."""
+        if change is None or (session_id := session_of(change.room)) is None:
+            return
         payload = {
-            "event": event,
+            "event": "user_joined" if change.present else "user_left",
             "session_id": session_id,
-            "user_id": connection.user_id,
+            "user_id": change.user_id,
+            "version": change.version,
             "timestamp": iso_utc(),
         }
-        await self._floor.emit("system", payload, room=room, skip=connection.id)
+        await self._floor.emit("system", payload, room=change.room, skip=skip)
 
 
 async def _access(db: AsyncSession, identity: Identity, session: ChatSession | None) -> tuple[ChatSession, bool]:
@@ -275,8 +308,8 @@ async def _access(db: AsyncSession, identity: Identity, session: ChatSession | N
 
 
 def _room(session: ChatSession) -> str:
-    return room_name(session.tenant, "session", session.session_id)
+    return session_room(session.tenant, session.session_id)
 
 
 def _room_of(connection: Connection, session_id: str) -> str:
-    return room_name(connection.tenant, "session", session_id)
+    return session_room(connection.tenant, session_id)

@@ -40,15 +40,15 @@ class CopilotNamespace(Namespace):
 
     @event("available_data", schemas.AvailableData)
     async def available_data(self, connection: Connection, request_id: str, datasets: object) -> None:
-        self.asks.answer(connection, AVAILABLE_DATA, request_id, {"datasets": datasets})
+        await self.answer(connection, AVAILABLE_DATA, request_id, {"datasets": datasets})
 
     @event("api_result", schemas.ApiResult)
     async def api_result(self, connection: Connection, request_id: str, data: object) -> None:
-        self.asks.answer(connection, API, request_id, {"data": data})
+        await self.answer(connection, API, request_id, {"data": data})
 
     @event("human_response", schemas.HumanResponse)
     async def human_response(self, connection: Connection, request_id: str, answer: str) -> None:
-        self.asks.answer(connection, CLARIFICATION, request_id, {"answer": answer})
+        await self.answer(connection, CLARIFICATION, request_id, {"answer": answer})
 
 
 class _AskingClient:

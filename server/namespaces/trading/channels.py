@@ -18,6 +18,7 @@ import orjson
 from server.errors import LimitExceeded
 from server.namespaces.trading.catalogue import ChannelClass
 from server.namespaces.trading.schemas import Since
+from server.realtime import rooms
 from server.timestamps import iso_utc
 
 MAX_LOG_BYTES = 1024 * 1024  # what one subscription's ack may carry
@@ -40,6 +41,29 @@ class Message:
         return {"type": self.type, **self.payload}
 
 
+def new_epoch() -> str:
+    return secrets.token_hex(8)
+
+
+def conflation(kind: ChannelClass, channel: str, body: Mapping[str, object]) -> tuple[str, str] | None:
+    """What a message is a newer version of, for classes that want only the newest."""
+    if kind.conflate_key is None:
+        return None
+    data = body.get("data")
+    return channel, str(data.get(kind.conflate_key)) if isinstance(data, Mapping) else ""
+
+
+def room(tenant: str | None, channel: str) -> str:
+    """Who subscribed."""
+    return rooms.room_name(tenant, "channel", channel)
+
+
+def audience(tenant: str | None, channel: str, kind: ChannelClass) -> str:
+    """Whom a message reaches: the subscribers, or all of the owner's connections, subscribed or not."""
+    owner = kind.owner(channel) if kind.personal else None
+    return room(tenant, channel) if owner is None else rooms.user_room(tenant, owner)
+
+
 class ChannelLog:
     """The messages held are always the newest in a row: whatever is dropped, the oldest goes first.
 
@@ -47,12 +71,13 @@ class ChannelLog:
     can never pass for one of now.
     """
 
-    def __init__(self, tenant: str | None, channel: str, kind: ChannelClass) -> None:
+    def __init__(self, tenant: str | None, channel: str, kind: ChannelClass, seq: int = 0) -> None:
+        """`seq` of the message before its first."""
         self.tenant = tenant
         self.channel = channel
         self.kind = kind
-        self.epoch = secrets.token_hex(8)
-        self.seq = 0
+        self.epoch = new_epoch()
+        self.seq = seq
         self.bytes = 0
         self.used_at = 0.0
         self._held: deque[Message] = deque()
@@ -107,11 +132,14 @@ class ChannelLogs:
         *,
         most: int = 10_000,
         most_bytes: int = MAX_TOTAL_BYTES,
+        first: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`first`: what new logs count from."""
         self._in_use = in_use
         self._most = most
         self._most_bytes = most_bytes
+        self._first = first
         self._clock = clock
         self._bytes = 0
         self._logs: OrderedDict[tuple[str | None, str], ChannelLog] = OrderedDict()  # least recently used first
@@ -170,7 +198,9 @@ class ChannelLogs:
         if len(self._logs) >= self._most:
             self._evict()
         original = self._logs.get((None, channel)) if kind.shared else None
-        return ChannelLog(tenant, channel, kind) if original is None or tenant is None else original.copy(tenant)
+        if original is None or tenant is None:
+            return ChannelLog(tenant, channel, kind, self._first)
+        return original.copy(tenant)
 
     def _evict(self) -> None:
         for _ in range(min(EVICTION_TRIES, len(self._logs))):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from marshmallow import ValidationError, fields, post_load, validate
 
+from server.realtime import json_codec
 from server.realtime.schema import Count, Identifier, Payload, Text
 
 MAX_MESSAGE_CHARS = 4000
@@ -124,3 +125,18 @@ class Publish(Payload):
 class ChatMessage(Payload):
     channel = ChannelName(load_default="general")
     message = Text(most=MAX_MESSAGE_CHARS, required=True)
+
+
+class Presence(Payload):
+    channel = ChannelName(required=True)
+
+
+def published(channel: str, message: bytes) -> tuple[str, object]:
+    """Event and data of what was published on Redis: `{type?, data}`, or an object that is itself the data. Raises
+    ValueError, TypeError and ValidationError."""
+    told = json_codec.loads(message)
+    if not isinstance(told, dict):
+        raise TypeError("no object")
+    data = told.get("data", told)
+    loaded = Publish().load({"channel": channel, "type": told.get("type", "message"), "data": data})
+    return loaded["type"], data

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
@@ -18,6 +19,9 @@ from server.realtime.cluster.wire import Arg, Wire, fail, promise
 STALLED_SECONDS = 1.0  # without an answer: nobody waits for one any more
 DEAD_SECONDS = 3.0  # without an answer: the connection is given up; a black hole would keep it for ever
 MAX_WAITING = 20_000
+
+#: Of the task that makes a new connection ready: nothing else is sent on it before.
+_opening: ContextVar[bool] = ContextVar("opening", default=False)
 
 
 class Commands(Wire):
@@ -34,7 +38,7 @@ class Commands(Wire):
     def call(self, *args: Arg) -> asyncio.Future[Any]:
         """The answer. Raises RedisAway, or what Redis has against it: a ResponseError."""
         future = promise()
-        if self._connection is None:
+        if self._connection is None or not (self.ready or _opening.get()):
             fail(future, "not connected")
         elif len(self._waiting) >= MAX_WAITING:
             fail(future, "too many commands wait")
@@ -47,6 +51,7 @@ class Commands(Wire):
         return self.call("EVALSHA", script.sha, len(keys), *keys, *args)
 
     async def _begin(self) -> None:
+        _opening.set(True)
         await asyncio.gather(*[self.call("SCRIPT", "LOAD", script.text) for script in ALL_SCRIPTS])
 
     async def _read(self, connection: AbstractConnection) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
 
+from server.realtime.cluster import letters
 from server.realtime.cluster.address import RedisAway
 from server.realtime.cluster.commands import Commands
 from server.realtime.cluster.keys import Keys
@@ -40,6 +43,7 @@ class _Sent:
     rooms: Sequence[tuple[str, str]]  # and the channel of each
     letter: bytes
     at: float = 0.0
+    offset: int = 0  # once Redis gave it one
     done: asyncio.Future[None] = field(default_factory=promise)
 
 
@@ -56,7 +60,7 @@ class Dispatch:
         self._node = node
         self._keys = keys
         self._commands = commands
-        self._bounds = bounds
+        self.bounds = bounds
         self._clock = clock
         self._numbers: Counter[str] = Counter()  # by namespace
         self._held: deque[_Sent] = deque()
@@ -85,10 +89,10 @@ class Dispatch:
         sent = _Sent(letter.namespace, letter.number, rooms, letter.encode())
         self._held.append(sent)
         self._bytes += len(sent.letter)
-        if len(self._held) > self._bounds.messages or self._bytes > self._bounds.bytes:
+        if len(self._held) > self.bounds.messages or self._bytes > self.bounds.bytes:
             self._give_up(self._held.popleft())
         if self._flowing:
-            self._send(sent)
+            self._flowing = self._send(sent)
 
     def volatile(self, letter: Letter, channels: Sequence[str]) -> None:
         """One that is worthless later: it goes now, or not at all."""
@@ -112,23 +116,29 @@ class Dispatch:
         self._flowing = False
 
     def resume(self) -> None:
-        self._flowing = True
-        for sent in list(self._held):
-            self._send(sent)
+        self._flowing = all(map(self._send, list(self._held)))
+
+    def push(self) -> None:
+        """Now and then: what Redis had no room for is sent again."""
+        if not self._flowing:
+            self.resume()
 
     def again(self, namespace: str) -> None:
         """Redis forgot what it had of a namespace: what is remembered of it is sent again, in its order."""
         kept = [sent for sent in self._kept if sent.namespace == namespace]
         self._kept = deque(sent for sent in self._kept if sent.namespace != namespace)
         for sent in reversed(kept):
+            self._kept_bytes -= len(sent.letter)
+            if sent.offset:
+                sent.letter = dataclasses.replace(letters.decode(sent.letter), was=sent.offset).encode()
             sent.done = promise()
             self._held.appendleft(sent)
             self._bytes += len(sent.letter)
-            self._kept_bytes -= len(sent.letter)
         if self._flowing:
             self.resume()
 
-    def _send(self, sent: _Sent) -> None:
+    def _send(self, sent: _Sent) -> bool:
+        """Whether it is on its way. What comes behind one that is not waits: numbers may only rise."""
         keys = [self._keys.offset(sent.namespace), self._keys.origin(sent.namespace, self._node)]
         for room, _ in sent.rooms:
             keys += [
@@ -136,12 +146,15 @@ class Dispatch:
                 self._keys.lost(sent.namespace, room),
                 self._keys.home(sent.namespace, room),
             ]
-        retention = int(self._bounds.retention * 1000)
+        retention = int(self.bounds.retention * 1000)
         channels = [channel for _, channel in sent.rooms]
-        answer = self._commands.run(EMIT, keys, [sent.number, retention, self._bounds.log, sent.letter, *channels])
+        answer = self._commands.run(EMIT, keys, [sent.number, retention, self.bounds.log, sent.letter, *channels])
+        if answer.done():
+            return False
         answer.add_done_callback(lambda done: self._answered(sent, done))
+        return True
 
-    def _answered(self, sent: _Sent, answer: asyncio.Future[object]) -> None:
+    def _answered(self, sent: _Sent, answer: asyncio.Future[Any]) -> None:
         error = None if answer.cancelled() else answer.exception()
         if answer.cancelled() or isinstance(error, RedisAway):
             return  # it is still held
@@ -157,6 +170,7 @@ class Dispatch:
             log.error("redis refused an event", namespace=sent.namespace, reason=str(error))
             self._lose(sent)
         else:
+            sent.offset = int(answer.result() or 0)
             self._keep(sent)
 
     def _keep(self, sent: _Sent) -> None:
@@ -166,9 +180,9 @@ class Dispatch:
         self._kept.append(sent)
         self._kept_bytes += len(sent.letter)
         while (
-            self._kept[0].at < now - self._bounds.memory
-            or len(self._kept) > self._bounds.messages
-            or self._kept_bytes > self._bounds.bytes
+            self._kept[0].at < now - self.bounds.memory
+            or len(self._kept) > self.bounds.messages
+            or self._kept_bytes > self.bounds.bytes
         ):
             self._kept_bytes -= len(self._kept.popleft().letter)
 

@@ -52,12 +52,14 @@ class Arrival:
 
 @dataclass(slots=True, eq=False)
 class Feed:
-    """`newest`: everything up to this offset was delivered here. `waiting`: what came while older events are fetched.
+    """`newest`: everything up to this offset was delivered here; `before` is what it was when Redis lost what it knew
+    and offsets began anew. `waiting`: what came while older events are fetched.
     `floors`: members that have all up to an offset which was not heard here yet; `moved`: those that have of another
     node, which they were on, all up to a number."""
 
     namespace: str
     newest: int = 0
+    before: int = 0
     epoch: bytes | None = None
     waiting: list[tuple[int, Letter]] | None = None
     arrivals: dict[Member, Arrival] = field(default_factory=dict)

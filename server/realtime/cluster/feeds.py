@@ -143,6 +143,7 @@ class Feeds:
             self._dispatch.gave_up.discard(namespace)
         if feed.epoch not in (None, epoch):
             log.warning("redis lost what it knew", namespace=namespace)
+            feed.before = feed.newest
             self._dispatch.again(namespace)
             self._forgotten(namespace)
         feed.epoch = epoch

@@ -11,6 +11,16 @@ from dataclasses import dataclass
 NODES = "nodes"  # what is no namespace's
 
 
+def session_users(session_id: str) -> str:
+    """The users in a chat session, for readers outside: its name is the seed's."""
+    return f"ws:sessions:{session_id}"
+
+
+def user_connection(tenant: str | None, user_id: str) -> str:
+    """A user's newest chat connection, for readers outside: its name is the seed's."""
+    return f"ws:connections:{user_id}" if tenant is None else f"ws:connections:{tenant}:{user_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     prefix: str
@@ -51,6 +61,28 @@ class Keys:
     def home(self, namespace: str, sid: str) -> str:
         """The node to which a connection's room moved, where it is not the one in its id."""
         return self.key(namespace, "home", sid)
+
+    def sole(self, namespace: str, user: str) -> str:
+        """A user's only connection, where each may have one."""
+        return self.key(namespace, "sole", user)
+
+    def asks(self, namespace: str, user: str) -> str:
+        """The questions that a user is asked, by when they are over."""
+        return self.key(namespace, "asks", user)
+
+    # -- of no namespace ----------------------------------------------------------------------------------------
+
+    def rate(self, use: str) -> str:
+        """How often something happened of late."""
+        return self.key(NODES, "rate", use)
+
+    def lease(self, name: str) -> str:
+        """Who does what only one node may do."""
+        return self.key(NODES, "lease", name)
+
+    def presence(self, namespace: str, kind: str, *names: str) -> str:
+        """Who is where."""
+        return self.key(namespace, "presence", kind, *names)
 
     # -- channels -----------------------------------------------------------------------------------------------
 

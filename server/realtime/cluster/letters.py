@@ -12,7 +12,7 @@ import orjson
 class Letter:
     """`origin` is the node that sent it, and `number` its count of logged events in the namespace; a volatile one has
     none. `parts` are the packet's text and its attachments. `key`: of volatile ones with the same, the newest is
-    enough."""
+    enough. `was` is the offset that it had before Redis lost what it knew."""
 
     origin: str
     number: int
@@ -21,22 +21,23 @@ class Letter:
     skip: Sequence[str]
     parts: tuple[str | bytes, ...]
     key: str | None = None
+    was: int = 0
 
     def encode(self) -> bytes:
         parts = [part.encode() if isinstance(part, str) else part for part in self.parts]
         sizes = [len(part) for part in parts]
-        header = (self.origin, self.number, self.namespace, self.rooms, self.skip, self.key, sizes)
+        header = (self.origin, self.number, self.namespace, self.rooms, self.skip, self.key, sizes, self.was)
         return b"".join((orjson.dumps(header), b"\n", *parts))
 
 
 def decode(letter: bytes) -> Letter:
     """Raises ValueError for what no node wrote."""
     header, _, body = letter.partition(b"\n")
-    origin, number, namespace, rooms, skip, key, sizes = orjson.loads(header)
+    origin, number, namespace, rooms, skip, key, sizes, *was = orjson.loads(header)
     parts: list[str | bytes] = []
     start = 0
     for size in sizes:
         part = body[start : start + size]
         parts.append(part if parts else part.decode())
         start += size
-    return Letter(origin, number, namespace, rooms, skip, tuple(parts), key)
+    return Letter(origin, number, namespace, rooms, skip, tuple(parts), key, *was)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import re
 import secrets
 from collections.abc import Callable, Collection, Hashable, Sequence
@@ -19,7 +20,7 @@ from socketio import packet as wire
 from server.identity import Identity
 from server.realtime.cluster import letters
 from server.realtime.cluster.address import RedisAway
-from server.realtime.cluster.dispatch import Dispatch
+from server.realtime.cluster.dispatch import Bounds, Dispatch
 from server.realtime.cluster.feed import Arrival, Feed, Position
 from server.realtime.cluster.feeds import Feeds
 from server.realtime.cluster.letters import Letter
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_SID = re.compile(rf"[0-9a-f]{{{ID_CHARS}}}-[A-Za-z0-9_-]{{20}}")
+SID = re.compile(rf"[0-9a-f]{{{ID_CHARS}}}-[A-Za-z0-9_-]{{20}}")
 
 
 class ClusterFanout(Fanout):
@@ -141,12 +142,16 @@ class ClusterFanout(Fanout):
         conflate: Hashable | None = None,
     ) -> None:
         rooms = rooms_of(room)
+        if not rooms:
+            return
         parts = encode(wire.EVENT, namespace, arguments)
         if volatile:
             key = None if conflate is None else repr((arguments[0], conflate))
-            self._spread(namespace, room, skip, _volatile(namespace, parts, key))
-            if channels := [name for each in rooms if (name := self._channel(namespace, each).removeprefix("@"))]:
-                letter = Letter(self.node.id, 0, namespace, [*rooms], [*skip], parts, key)
+            channels = [name for each in rooms if (name := self._channel(namespace, each).removeprefix("@"))]
+            number = self._dispatch.next_number(f"{namespace} volatile") if len(channels) > 1 else 0
+            letter = Letter(self.node.id, number, namespace, [*rooms], [*skip], parts, key)
+            self._spread_volatile(letter)
+            if channels:
                 self._dispatch.volatile(letter, channels)
             return
         plain = frames.message(*parts)
@@ -158,6 +163,23 @@ class ClusterFanout(Fanout):
         if (feed := self._feeds.get(namespace)) is not None:
             self._deliver_here(feed, letter, room, plain, None, skip)
         self._dispatch.put(letter, [self._channel(namespace, each) for each in rooms])
+
+    @property
+    def bounds(self) -> Bounds:
+        """Of logs, and of what is held for Redis."""
+        return self._dispatch.bounds
+
+    def feed(self, namespace: str) -> Feed | None:
+        """None: nobody is in it here."""
+        return self._feeds.get(namespace)
+
+    def deliver_here(self, letter: Letter) -> None:
+        """To this node's own members. One with a `key` is volatile."""
+        feed = self._feeds.get(letter.namespace)
+        if letter.key is not None:
+            self._spread_volatile(letter)
+        elif feed is not None:
+            self._deliver_here(feed, letter, _room(letter.rooms), frames.message(*letter.parts), None, letter.skip)
 
     def _deliver_other(self, feed: Feed, letter: Letter, offset: int) -> None:
         """What another node sent, in Redis's order."""
@@ -193,7 +215,7 @@ class ClusterFanout(Fanout):
     def _channel(self, namespace: str, room: str) -> str:
         """Where a room's events are published: nowhere where nobody else can be in it; `@` and a node's for a
         connection elsewhere."""
-        if (namespace, room) in self._rooms or not _SID.fullmatch(room):
+        if (namespace, room) in self._rooms or not SID.fullmatch(room):
             return self.node.keys.channel(namespace, room)
         if self.member(room, namespace) is not None:
             return ""
@@ -226,9 +248,20 @@ class ClusterFanout(Fanout):
         letter = letters.decode(encoded)
         if offset != b"0":
             self._feeds.hear(int(offset), letter)
-        elif letter.origin != self.node.id:
-            plain = _volatile(letter.namespace, letter.parts, letter.key)
-            self._spread(letter.namespace, _room(letter.rooms), letter.skip, plain)
+        elif letter.origin != self.node.id and self._is_volatile_news(letter):
+            self._spread_volatile(letter)
+
+    def _is_volatile_news(self, letter: Letter) -> bool:
+        """One for several rooms comes once for each."""
+        feed = self._feeds.get(letter.namespace)
+        return not letter.number or (
+            feed is not None and feed.is_news(dataclasses.replace(letter, origin=f"{letter.origin} volatile"))
+        )
+
+    def _spread_volatile(self, letter: Letter) -> None:
+        key = None if letter.key is None else (letter.namespace, letter.key)
+        packet = frames.message(*letter.parts, volatile=True, key=key)
+        self._spread(letter.namespace, _room(letter.rooms), letter.skip, packet)
 
     # -- coming back --------------------------------------------------------------------------------------------
 
@@ -305,6 +338,7 @@ class ClusterFanout(Fanout):
             await self._feeds.meet(feed)
 
     async def _pulse(self) -> None:
+        self._dispatch.push()
         await self._feeds.check(self._namespaces)
         if self._returning is not None:
             await self._returning.keep()
@@ -316,10 +350,6 @@ class ClusterFanout(Fanout):
     def _rooms_here(self, namespace: str) -> list[str]:
         rooms = [room for of, room in self._rooms if of == namespace]
         return [ALL, *rooms, *(member.sid for member in self.members(namespace, None))]
-
-
-def _volatile(namespace: str, parts: tuple[str | bytes, ...], key: str | None) -> frames.Packet:
-    return frames.message(*parts, volatile=True, key=None if key is None else (namespace, key))
 
 
 def _room(rooms: Sequence[str]) -> str | Sequence[str] | None:

@@ -53,6 +53,7 @@ class Node:
         self.id = secrets.token_hex(ID_CHARS // 2)
         self.keys = Keys(prefix)
         self.channel = self.keys.node(self.id)
+        self._alive = self.keys.key(NODES, "alive")
         self.commands = Commands(connect, opened=self._commands_opened, closed=self._commands_closed)
         self.listener = Listener(
             connect,
@@ -124,7 +125,7 @@ class Node:
         if self.commands.up:
             try:
                 async with asyncio.timeout(FAREWELL_SECONDS):
-                    await self.commands.call("ZREM", self.keys.key(NODES, "alive"), self.id)
+                    await self.commands.call("ZREM", self._alive, self.id)
             except (RedisAway, RedisError, TimeoutError):
                 log.info("no farewell to redis")
         await self._tasks.close()
@@ -138,7 +139,7 @@ class Node:
             if not self.commands.ready:
                 continue
             try:
-                await self._beat()
+                await self._sweep(await self._beat())
                 for hook in self.pulses:
                     await hook()
             except RedisAway as error:
@@ -146,17 +147,19 @@ class Node:
             except Exception:
                 log.exception("pulse failed")
 
-    async def _beat(self) -> None:
-        alive = self.keys.key(NODES, "alive")
-        forgotten, dead = await self.run(BEAT, [alive], [self.id, DEAD_SECONDS])
+    async def _beat(self) -> list[str]:
+        """The nodes that are dead."""
+        forgotten, dead = await self.run(BEAT, [self._alive], [self.id, DEAD_SECONDS, self.channel])
         if forgotten:
             await self._renew()
-        for each in dead:
-            node = each.decode()
+        return [node.decode() for node in dead]
+
+    async def _sweep(self, dead: Sequence[str]) -> None:
+        for node in dead:
             log.info("a node died", node=node)
             for sweep in self.sweeps:
                 await sweep(node)
-            await self.call("ZREM", alive, node)
+            await self.call("ZREM", self._alive, node)
 
     async def _renew(self) -> None:
         for hook in self.renewals:
@@ -165,12 +168,14 @@ class Node:
     async def _commands_opened(self) -> None:
         for hook in self.returns:
             await hook()
+        await self._beat()
 
     def _commands_closed(self) -> None:
         for hook in self.breaks:
             hook()
 
     async def _listener_opened(self) -> None:
+        await self.commands.is_ready()
         for hook in self.hearing:
             await hook()
 
@@ -186,7 +191,7 @@ class Node:
                 self.hears(channel, message)
             elif message.startswith(b"node "):
                 self._spoken(message[5:])
-            else:
+            elif message != b"beat":
                 self.direct(message)
         except Exception:
             log.exception("what was heard is no use", channel=channel)

@@ -131,7 +131,8 @@ class Returning:
     def _write_whole(self, member: Member) -> None:
         if isinstance(session := member.recoverable, Recoverable):
             rooms = [ALL, member.sid, *member.rooms]
-            self._write(member, self._sessions.write(member, session.pid, session.identity, rooms))
+            before = self._feeds[member.namespace].before
+            self._write(member, self._sessions.write(member, session.pid, session.identity, rooms, before))
 
     def _write(self, member: Member, answer: asyncio.Future[Any]) -> None:
         """One that fails is made up for when Redis is back."""
@@ -199,10 +200,12 @@ class Returning:
         after = {room: max(floor, entered) for room, entered in found.rooms.items()}
         if seen.offset > until or not await self._is_whole(namespace, after, floor):
             return False
+        before = seen.offset if seen.offset < found.start else found.before
         missed = feed.arrivals[member].missed
         for entry, letter in await self._feeds.read(namespace, after, until):
             is_held = letter.origin == self._node.id and letter.number > own
-            if not is_held and not seen.covers(entry, letter) and found.sid not in letter.skip:
+            had = seen.covers(entry, letter) or 0 < letter.was <= before
+            if not is_held and not had and found.sid not in letter.skip:
                 number = str(Position(entry, seen.node or self._node.id, seen.number))
                 missed.append((letter.rooms, frames.message(*with_offset(letter.parts, number))))
         feed.arrivals[member].has_all_up_to(until)

@@ -27,7 +27,7 @@ def script(text: str) -> Script:
 
 #: Offsets are microseconds of Redis's clock, each above all before it: so a log can be cut by age, and an offset from
 #: before Redis lost its memory is never above one from after.
-_OFFSETS = """
+OFFSETS = """
 local function text(offset) return string.format('%.0f', offset) end
 local function now() local time = redis.call('TIME') return time[1] * 1000000 + time[2] end
 local function newest(key) return math.max(tonumber(redis.call('GET', key) or '0'), now() - 1) end
@@ -38,34 +38,39 @@ local function next_offset(key)
 end
 """
 
-#: Logs an event in its rooms and tells their nodes, once, however often it is sent.
-#: KEYS offset, origin, then log, lost and home for each room. ARGV number at its origin, retention (ms), cap, packet,
-#: then a channel for each room: none where nobody else can be in it; '@' and a node's for a connection's room, unless
-#: the connection has moved.
-EMIT = script(
-    _OFFSETS
+#: A room's log gets an event, and is cut where it is too long or too old. A retention is in ms.
+KEEP = (
+    OFFSETS
     + """
-local number = tonumber(ARGV[1])
-if number <= tonumber(redis.call('GET', KEYS[2]) or '0') then return false end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', 3600000)
-local offset = text(next_offset(KEYS[1]))
-local cap, packet = tonumber(ARGV[3]), ARGV[4]
-local oldest = text(offset - ARGV[2] * 1000)
-for i = 3, #KEYS, 3 do
-  local log = KEYS[i]
-  redis.call('XADD', log, 'MINID', '~', oldest, offset .. '-0', 'm', packet)
-  redis.call('PEXPIRE', log, ARGV[2])
+local function keep(log, lost, offset, letter, retention, cap)
+  redis.call('XADD', log, 'MINID', '~', text(offset - retention * 1000), offset .. '-0', 'm', letter)
+  redis.call('PEXPIRE', log, retention)
   if redis.call('XLEN', log) > cap * 1.1 then
     redis.call('XTRIM', log, 'MAXLEN', cap)
     local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1][1]
-    redis.call('SET', KEYS[i + 1], first:match('^%d+'), 'PX', ARGV[2])
+    redis.call('SET', lost, first:match('^%d+'), 'PX', retention)
   end
-  local channel = ARGV[5 + (i - 3) / 3]
-  if channel:sub(1, 1) == '@' then
-    local home = redis.call('GET', KEYS[i + 2])
-    channel = home or channel:sub(2)
-  end
-  if channel ~= '' then redis.call('PUBLISH', channel, offset .. ' ' .. packet) end
+end
+local function publish(channel, home, message)
+  if channel:sub(1, 1) == '@' then channel = redis.call('GET', home) or channel:sub(2) end
+  if channel ~= '' then redis.call('PUBLISH', channel, message) end
+end
+"""
+)
+
+#: Logs an event in its rooms and tells their nodes, once, however often it is sent.
+#: KEYS offset, origin, then log, lost and home for each room. ARGV number at its origin, retention (ms), cap, letter,
+#: then a channel for each room: none where nobody else can be in it; '@' and a node's for a connection's room, unless
+#: the connection has moved.
+EMIT = script(
+    KEEP
+    + """
+if tonumber(ARGV[1]) <= tonumber(redis.call('GET', KEYS[2]) or '0') then return false end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', 3600000)
+local offset = text(next_offset(KEYS[1]))
+for i = 3, #KEYS, 3 do
+  keep(KEYS[i], KEYS[i + 1], offset, ARGV[4], tonumber(ARGV[2]), tonumber(ARGV[3]))
+  publish(ARGV[5 + (i - 3) / 3], KEYS[i + 2], offset .. ' ' .. ARGV[4])
 end
 return offset
 """
@@ -74,7 +79,7 @@ return offset
 #: A node's pulse in one namespace: what it is told on its channel after this is newer than the offset. Nothing where
 #: Redis has lost what it knew. KEYS offset, epoch. ARGV channel, namespace.
 PULSE = script(
-    _OFFSETS
+    OFFSETS
     + """
 local offset = text(newest(KEYS[1]))
 local epoch = redis.call('GET', KEYS[2])
@@ -88,7 +93,7 @@ return epoch
 #: A node comes (back): the epoch, and the newest offset. An epoch ends when Redis knows less than the node does.
 #: KEYS offset, epoch, gap. ARGV the node's newest offset, an epoch to begin with, and whether it gave up events.
 HELLO = script(
-    _OFFSETS
+    OFFSETS
     + """
 local known = tonumber(ARGV[1])
 local epoch = redis.call('GET', KEYS[2])
@@ -106,7 +111,7 @@ return {epoch, offset}
 
 #: KEYS offset. The newest offset: all that is logged later has a higher one.
 NEWEST = script(
-    _OFFSETS
+    OFFSETS
     + """
 local offset = text(newest(KEYS[1]))
 redis.call('SET', KEYS[1], offset)
@@ -118,7 +123,7 @@ return offset
 #: offset at which it entered them; written whole, it is in no others.
 #: KEYS offset, session, home. ARGV lifetime (ms), count of fields, fields and values, rooms.
 SESSION_WRITE = script(
-    _OFFSETS
+    OFFSETS
     + """
 local fields = tonumber(ARGV[2])
 local known = redis.call('HGETALL', KEYS[2])
@@ -183,12 +188,13 @@ return redis.call('HGETALL', KEYS[1])
 """
 )
 
-#: A node lives. KEYS nodes. ARGV node, seconds after which one that does not say so is dead.
-#: Whether it was not known, and those that are dead.
+#: A node lives, and hears that it does. KEYS nodes. ARGV node, seconds after which one that does not say so is dead,
+#: the node's channel. Whether it was not known, and those that are dead.
 BEAT = script(
     """
 local now = tonumber(redis.call('TIME')[1])
 local new = redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('PUBLISH', ARGV[3], 'beat')
 return {new, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])}
 """
 )

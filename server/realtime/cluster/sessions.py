@@ -35,12 +35,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`rooms` with the offset at which it entered each; `data` is what python-socketio's `session()` kept."""
+    """`rooms` with the offset at which it entered each; `data` is what python-socketio's `session()` kept. `before`: it
+    had everything up to this offset when Redis lost what it knew."""
 
     sid: str
     start: int
     rooms: Mapping[str, int]
     data: Any
+    before: int
 
 
 class Sessions:
@@ -56,12 +58,13 @@ class Sessions:
     def holder(self, member: Member) -> str:
         return f"{self._node.id}:{member.link.id}"
 
-    def write(self, member: Member, pid: str, identity: Identity, rooms: Collection[str]) -> Any:
+    def write(self, member: Member, pid: str, identity: Identity, rooms: Collection[str], before: int) -> Any:
         fields: dict[str, Arg] = {
             "sid": member.sid,
             "scope": _scope(identity),
             "anonymous": int(identity.anonymous),
             "holder": self.holder(member),
+            "before": before,
         }
         flat = [part for field in fields.items() for part in field]
         arguments: list[Arg] = [int(self.lifetime * 1000), len(fields), *flat, *rooms]
@@ -107,7 +110,9 @@ class Sessions:
             return Held(answer[1].decode())
         fields = {name.decode(): value for name, value in zip(answer[::2], answer[1::2], strict=True)}
         rooms = {name[3:]: int(value) for name, value in fields.items() if name.startswith("in:")}
-        return Found(fields["sid"].decode(), int(fields["start"]), rooms, _load(fields.get("data", b"")))
+        return Found(
+            fields["sid"].decode(), int(fields["start"]), rooms, _load(fields.get("data", b"")), int(fields["before"])
+        )
 
     def _key(self, member: Member, pid: str) -> str:
         return self._node.keys.session(member.namespace, pid)

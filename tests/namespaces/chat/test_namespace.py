@@ -243,6 +243,7 @@ async def test_coming_and_going_is_told_once_a_user(server: Running, connect: Co
     await join(laptop)
     told = await alice.expect("system")
     assert told.pop("timestamp").endswith("Z")
+    version = told.pop("version")
     assert told == {"event": "user_joined", "session_id": "s1", "user_id": "olga"}
     await phone.call("leave", {"session_id": "s1"})
     await alice.settle()
@@ -250,6 +251,7 @@ async def test_coming_and_going_is_told_once_a_user(server: Running, connect: Co
     await laptop.call("leave", {"session_id": "s1"})
     gone = await alice.expect("system", lambda payload: payload["event"] == "user_left")
     assert gone["user_id"] == "olga"
+    assert gone["version"] > version
     assert (await join(alice))["online"] == ["alice"]
     await phone.settle()
     assert phone.payloads("system") == laptop.payloads("system") == []
@@ -263,6 +265,23 @@ async def test_a_lost_connection_leaves_its_sessions(server: Running, connect: C
     await olga.close()
     gone = await alice.expect("system", lambda payload: payload["event"] == "user_left")
     assert gone["user_id"] == "olga"
+
+
+async def test_who_was_lost_and_is_back_in_time_was_never_away(serve: Serve, connect: Connect) -> None:
+    server = await serve(WS_LEAVE_DELAY="0.5", **PEOPLE)
+    alice = await connect(server, "/chat", "alice")
+    await join(alice)
+    for user in ("olga", "oscar"):
+        lost = await connect(server, "/chat", user, roles=("operator",))
+        await join(lost)
+        member = server.realtime.manager.member(lost.sio.get_sid("/chat"), "/chat")
+        member.link.session.end(server.realtime.reason.TRANSPORT_CLOSE)
+        await lost.expect("disconnect")
+    await join(await connect(server, "/chat", "olga", roles=("operator",)))
+    gone = await alice.expect("system", lambda payload: payload["event"] == "user_left")
+    assert gone["user_id"] == "oscar"
+    assert (await join(alice))["online"] == ["alice", "olga"]
+    assert [each["event"] for each in alice.payloads("system")] == ["user_joined", "user_joined", "user_left"]
 
 
 async def test_leaving_what_one_is_not_in_tells_nothing(server: Running, connect: Connect) -> None:

@@ -1,56 +1,49 @@
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+import json
+
+import pytest
 
 from server.identity import Identity
-from server.namespaces.chat.presence import Presence
+from server.namespaces.chat.presence import describe, note, session_of, session_room
 from server.realtime.connection import Connection
+from server.realtime.rooms import EVERYONE, user_room
 
-CONNECTIONS = [Connection(f"c{number}", "/chat", Identity(f"user{number % 2}"), "") for number in range(4)]
-SESSIONS = ["s1", "s2"]
-
-
-def test_a_user_arrives_with_the_first_connection_and_goes_with_the_last() -> None:
-    presence = Presence()
-    first, other, second = CONNECTIONS[0], CONNECTIONS[1], CONNECTIONS[2]
-    assert presence.enter("s1", first)
-    assert presence.enter("s1", other)
-    assert not presence.enter("s1", second)
-    assert not presence.enter("s1", first)
-    assert presence.online("s1") == ["user0", "user1"]
-    assert not presence.leave("s1", first)
-    assert not presence.leave("s1", first)
-    assert presence.leave("s1", second)
-    assert presence.online("s1") == ["user1"]
+ALICE = Connection("c1", "/chat", Identity("alice"), "", connected_at=1761820200.0)
 
 
-def test_what_was_never_entered_is_not_left() -> None:
-    presence = Presence()
-    assert not presence.leave("s1", CONNECTIONS[0])
-    assert presence.sessions(CONNECTIONS[0]) == presence.online("s1") == []
+@pytest.mark.parametrize("tenant", [None, "acme", "a:b", ":"])
+@pytest.mark.parametrize("name", ["s1", "", "a:b:c", "0::s1"])
+def test_a_sessions_room_names_it(tenant: str | None, name: str) -> None:
+    assert session_of(session_room(tenant, name)) == name
+    assert session_of(user_room(tenant, name)) is None
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from(SESSIONS), st.sampled_from(CONNECTIONS))))
-def test_arrivals_less_departures_are_who_is_online(steps: list[tuple[bool, str, Connection]]) -> None:
-    presence = Presence()
-    inside: set[tuple[str, Connection]] = set()
-    told: dict[str, set[str]] = {session: set() for session in SESSIONS}
-    for entering, session, connection in steps:
-        if entering:
-            inside.add((session, connection))
-            if presence.enter(session, connection):
-                assert connection.user_id not in told[session]
-                told[session].add(connection.user_id)
-        else:
-            inside.discard((session, connection))
-            if presence.leave(session, connection):
-                told[session].remove(connection.user_id)
-        for each in SESSIONS:
-            assert set(presence.online(each)) == told[each] == {c.user_id for s, c in inside if s == each}
-            assert all(presence.holds(each, c) is ((each, c) in inside) for c in CONNECTIONS)
-    for connection in CONNECTIONS:
-        for session in presence.sessions(connection):
-            presence.leave(session, connection)
-    assert not presence._sessions
-    assert not presence._joined
+def test_rooms_that_are_nobodys() -> None:
+    assert session_of(EVERYONE) is None
+    assert describe(EVERYONE) is None
+
+
+def test_a_session_shows_its_users() -> None:
+    shown = describe(session_room("acme", "s1"))
+    assert shown is not None
+    assert shown.key == "ws:sessions:s1"
+    assert json.loads(shown.text(["앨리스".encode(), b"bob"], [])) == ["앨리스", "bob"]
+
+
+def test_a_user_shows_the_newest_connection() -> None:
+    shown = describe(user_room(None, "alice"))
+    assert shown is not None
+    assert shown.key == "ws:connections:alice"
+    later = Connection("c2", "/chat", ALICE.identity, "", connected_at=ALICE.connected_at + 1)
+    notes = [note(each, session).encode() for each, session in ((later, None), (ALICE, "s1"))]
+    text = json.loads(shown.text([b"alice"], notes))
+    assert text.pop("last_ping").endswith("Z")
+    assert text == {"connection_id": "c2", "session_id": None, "connected_at": "2025-10-30T10:30:01.000Z"}
+    assert json.loads(shown.text([b"alice"], notes[1:]))["session_id"] == "s1"
+
+
+def test_a_tenants_user_is_another() -> None:
+    shown = describe(user_room("acme", "alice"))
+    assert shown is not None
+    assert shown.key == "ws:connections:acme:alice"

@@ -49,6 +49,9 @@ class Floor:
     ) -> None:
         self.log.append((event, room))
 
+    async def flushed(self) -> None:
+        """There is nobody else."""
+
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object:
         raise AssertionError("nothing to do beside")
 
@@ -79,7 +82,7 @@ async def test_a_connection_that_may_enter_no_more_rooms_is_in_none(database: Da
     alice = connection(Identity("alice"))
     with pytest.raises(LimitExceeded):
         await service.join(alice, "s1", None)
-    await service.left(alice)
+    await service.left(alice, lost=False)
     assert floor.log == []
 
 
@@ -109,7 +112,6 @@ async def test_nothing_is_kept_of_those_who_left(database: Database) -> None:
         member = connection(Identity("alice"), f"c{number}")
         await service.join(member, f"s{number}", None)
         await service.typing(member, f"s{number}", is_typing=True)
-        await service.left(member)
-    assert not service._presence._sessions
-    assert not service._presence._joined
+        await service.left(member, lost=False)
+    assert service._presence._here == service._presence._joined == {}
     assert len(service._typists) == len(service._replies) == len(service._transcript._locks) == 0

@@ -9,10 +9,13 @@ import pytest
 from socketio.exceptions import ConnectionError as ConnectionRefused
 
 from server.errors import ConfigError
-from server.namespaces.trading.namespace import build
+from server.namespaces.trading.feeds import replay
+from server.namespaces.trading.namespace import SAMPLE, build
+from server.timestamps import iso_utc
 from tests.conftest import Connect, Serve
 from tests.support import running
 from tests.support.client import Client
+from tests.support.redis import RedisServer
 from tests.support.running import Running
 
 
@@ -329,6 +332,29 @@ async def test_ticks_arrive_in_order_and_every_tenant_sees_the_market(serve: Ser
     late = await connect(server, "/trading", "carol")
     ack = await late.call("subscribe", {"channel": "ticks:005930"})
     assert [(each["type"], each["seq"]) for each in ack["snapshot"]] == [("tick", ack["seq"])]
+
+
+async def test_one_of_two_nodes_plays_the_feed_and_the_other_goes_on_with_it(serve: Serve, connect: Connect) -> None:
+    recorded = await asyncio.to_thread(replay.read, Path("config", SAMPLE))
+    rows = [row for row in recorded if row.symbol == "005930"]
+    async with RedisServer() as redis:
+        servers = [await serve(REDIS_URL=redis.url, TRADING_FEED_SPEED=50) for _ in range(2)]
+        alice, bob = [await connect(server, "/trading", "alice") for server in servers]
+        for each in (alice, bob):
+            await each.call("subscribe", {"channel": "ticks:005930"})
+        for each in (alice, bob):
+            ticks = [await each.expect("tick") for _ in range(len(rows))]
+            played = iter(rows * 3)  # two players would show most of them twice
+            assert all(any(_shows(tick, row) for row in played) for tick in ticks)
+        await servers[0].realtime.stop()
+        stopped = iso_utc()
+        await bob.expect("tick", matching=lambda tick: tick["timestamp"] > stopped)
+        await servers[1].realtime.stop()
+
+
+def _shows(tick: Any, row: replay.Row) -> bool:
+    data = tick["data"]
+    return (data["price"], data["change"], data["volume"]) == (row.price, row.change, row.volume)
 
 
 # -- configuration ------------------------------------------------------------------------------------------------

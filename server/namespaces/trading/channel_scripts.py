@@ -1,0 +1,208 @@
+"""What is done to channels in Redis in one step: numbered, kept, counted. How the numbered travel is `ordered.TELL`'s.
+
+Of each channel there are HASH `channel` (epoch, seq) and LIST `history`; of all of them ZSET `channels` by last use and
+HASH `sizes` (bytes of history, under '' the sum). ZSET `copies` has the tenants' copies of a shared channel by last
+use. SET `reach` and a HASH of each node say how many clients are where. A channel's id is its room.
+"""
+
+from __future__ import annotations
+
+from server.realtime.cluster.ordered import TELL
+from server.realtime.cluster.scripts import script
+
+#: KEYS[1] is what all keys here begin with. `ask` has the bounds and the class as `ClusterBroker` gives them.
+_CHANNELS = """
+local base, ask = KEYS[1], cjson.decode(ARGV[1])
+local clock = redis.call('TIME')
+local milliseconds = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local function at(moment) return string.format('%.0f', moment) end
+
+local function reach(room)
+  local total = 0
+  for _, node in ipairs(redis.call('SMEMBERS', base .. 'reach')) do
+    local counts = base .. 'reach:' .. node
+    if redis.call('EXISTS', counts) == 0 then redis.call('SREM', base .. 'reach', node) end
+    total = total + tonumber(redis.call('HGET', counts, room) or '0')
+  end
+  return total
+end
+
+local function resize(id, bytes)
+  redis.call('HINCRBY', base .. 'sizes', id, bytes)
+  return redis.call('HINCRBY', base .. 'sizes', '', bytes)
+end
+local function empty(id)
+  resize(id, 0 - tonumber(redis.call('HGET', base .. 'sizes', id) or '0'))
+  redis.call('HDEL', base .. 'sizes', id)
+  redis.call('DEL', base .. 'history:' .. id)
+end
+local function forget(id)
+  empty(id)
+  redis.call('DEL', base .. 'channel:' .. id)
+  redis.call('ZREM', base .. 'channels', id)
+end
+local function evict()
+  for _, id in ipairs(redis.call('ZRANGE', base .. 'channels', 0, ask.tries - 1)) do
+    if reach(id) == 0 then
+      forget(id)
+      return true
+    end
+    redis.call('ZADD', base .. 'channels', at(milliseconds), id)
+  end
+  return false
+end
+
+local function trim(id)
+  local history, freed = base .. 'history:' .. id, 0
+  local size = tonumber(redis.call('HGET', base .. 'sizes', id) or '0')
+  local length = redis.call('LLEN', history)
+  while length > 0 do
+    local first = redis.call('LINDEX', history, 0)
+    local is_old = tonumber(first:match('^%d+')) <= milliseconds - ask.seconds * 1000
+    if length <= ask.count and size - freed <= ask.bytes and not is_old then break end
+    redis.call('LPOP', history)
+    freed, length = freed + #first, length - 1
+  end
+  if freed > 0 then resize(id, -freed) end
+end
+
+local function keep(id)
+  redis.call('ZADD', base .. 'channels', at(milliseconds), id)
+  for _, key in ipairs({'channel:' .. id, 'history:' .. id, 'channels', 'sizes'}) do
+    redis.call('PEXPIRE', base .. key, ask.lifetime)
+  end
+end
+
+-- The channel is there. False where there are too many.
+local function open(id, original)
+  local channel = base .. 'channel:' .. id
+  if redis.call('EXISTS', channel) == 0 then
+    forget(id)
+    if redis.call('ZCARD', base .. 'channels') >= ask.most and not evict() then return false end
+    local seq = false
+    if original ~= '' then
+      seq = redis.call('HGET', base .. 'channel:' .. original, 'seq')
+      if redis.call('COPY', base .. 'history:' .. original, base .. 'history:' .. id) == 1 then
+        resize(id, tonumber(redis.call('HGET', base .. 'sizes', original) or '0'))
+      end
+    end
+    redis.call('HSET', channel, 'epoch', ask.epoch, 'seq', seq or '0')
+  end
+  if original ~= '' then
+    redis.call('ZADD', base .. 'copies:' .. original, at(milliseconds), id)
+    redis.call('PEXPIRE', base .. 'copies:' .. original, ask.lifetime)
+  end
+  keep(id)
+  return true
+end
+"""
+
+#: KEYS base. ARGV ask: `id`, `original` (of a tenant's copy, else ''), and what a client saw: `since`, `seen`.
+#: {seq, epoch, whether the messages are all since then, messages}; nothing where there are too many channels.
+VIEW = script(
+    _CHANNELS
+    + """
+if not open(ask.id, ask.original) then return false end
+trim(ask.id)
+local history = base .. 'history:' .. ask.id
+local seq, epoch = unpack(redis.call('HMGET', base .. 'channel:' .. ask.id, 'seq', 'epoch'))
+local missed = tonumber(seq) - ask.seen
+if epoch ~= ask.since or missed < 0 or missed > redis.call('LLEN', history) then
+  return {seq, epoch, 0, redis.call('LRANGE', history, 0, -1)}
+end
+return {seq, epoch, 1, missed == 0 and {} or redis.call('LRANGE', history, -missed, -1)}
+"""
+)
+
+#: Numbers a message, in its channel and in tenants' copies of it, keeps it and tells it; once, however often it is
+#: sent. KEYS base, count of the origin's, receipt of its key, and the claim of what several nodes heard; base where
+#: there is none. ARGV ask, then what goes around seq in JSON: the event's name, payload up to seq, payload from there,
+#: and what it is volatile by, or ''.
+#: {seq, epoch, subscribers}; what the receipt says; 0: it was numbered before; nothing where there are too many.
+PUBLISH = script(
+    TELL
+    + _CHANNELS
+    + """
+local wire = ask.wire
+local name, head, tail, key = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if ask.number > 0 and ask.number <= tonumber(redis.call('GET', KEYS[2]) or '0') then return 0 end
+if KEYS[4] ~= base and ask.heard <= tonumber(redis.call('GET', KEYS[4]) or '0') then return 0 end
+if KEYS[3] ~= base then
+  local receipt = redis.call('HMGET', KEYS[3], 'seq', 'epoch', 'subscribers')
+  if receipt[1] then return receipt end
+end
+if not open(ask.id, ask.original) then return false end
+if ask.number > 0 then redis.call('SET', KEYS[2], text(ask.number), 'PX', 3600000) end
+if KEYS[4] ~= base then redis.call('SET', KEYS[4], text(ask.heard), 'PX', ask.claim) end
+
+local function append(id, room, index)
+  local channel, history = base .. 'channel:' .. id, base .. 'history:' .. id
+  if ask.above > tonumber(redis.call('HGET', channel, 'seq')) then
+    redis.call('HSET', channel, 'epoch', ask.epoch, 'seq', text(ask.above + 1))
+  end
+  local seq = text(redis.call('HINCRBY', channel, 'seq', 1))
+  local payload = head .. seq .. tail
+  if ask.count > 0 then
+    local entry = at(milliseconds) .. ' {"type":' .. name .. ',' .. payload
+    redis.call('RPUSH', history, entry)
+    local total = resize(id, #entry)
+    trim(id)
+    redis.call('PEXPIRE', history, ask.lifetime)
+    if total > ask.total then
+      for _, each in ipairs(redis.call('ZRANGE', base .. 'channels', 0, -1)) do
+        if tonumber(redis.call('HGET', base .. 'sizes', '')) <= ask.total * 0.75 then break end
+        empty(each)
+      end
+    end
+  end
+  local body = '2' .. ask.path .. ',[' .. name .. ',{' .. payload .. ']'
+  local sizes = '[' .. #body .. ']'
+  if key ~= '' then
+    tell_volatile(wire, ask.origin, room, wire.channel .. room, key, sizes, body)
+  else
+    local number = ask.number > 0 and ask.number * ask.letters + index or 0
+    tell(wire, ask.number > 0 and ask.origin or 'outside', number, {room}, {wire.channel .. room}, '[]', sizes, body)
+  end
+  return seq
+end
+
+local seq = append(ask.id, ask.audience, 0)
+local subscribers = reach(ask.audience)
+local copies = base .. 'copies:' .. ask.id
+for index, copy in ipairs(ask.shared and redis.call('ZRANGE', copies, 0, -1) or {}) do
+  local count = reach(copy)
+  local is_idle = count == 0 and tonumber(redis.call('ZSCORE', copies, copy)) <= milliseconds - ask.idle * 1000
+  if is_idle then forget(copy) end
+  if redis.call('EXISTS', base .. 'channel:' .. copy) == 0 then
+    redis.call('ZREM', copies, copy)
+  else
+    append(copy, copy, index)
+    subscribers = subscribers + count
+  end
+end
+local epoch = redis.call('HGET', base .. 'channel:' .. ask.id, 'epoch')
+if KEYS[3] ~= base then
+  redis.call('HSET', KEYS[3], 'seq', seq, 'epoch', epoch, 'subscribers', subscribers)
+  redis.call('PEXPIRE', KEYS[3], ask.receipt)
+end
+return {seq, epoch, subscribers}
+"""
+)
+
+#: KEYS nodes, what this node counts. ARGV node, milliseconds that it lives without another, then rooms and how many of
+#: its clients are in each. Whether nothing was known of the node.
+REACH = script(
+    """
+redis.call('SADD', KEYS[1], ARGV[1])
+local new = redis.call('HSETNX', KEYS[2], '', '1')
+for i = 3, #ARGV, 2 do
+  if ARGV[i + 1] == '0' then
+    redis.call('HDEL', KEYS[2], ARGV[i])
+  else
+    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+  end
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return new
+"""
+)

@@ -1,0 +1,359 @@
+"""Channels that all nodes share: Redis numbers each message, keeps it, and tells every node, this one too, in order.
+
+Without Redis each node numbers for its own clients, in epochs of its own and far above what Redis would give, so that
+nobody takes one for the other. When Redis is back it is told what it missed, and counts on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import orjson
+import structlog
+from redis.exceptions import RedisError
+
+from server.errors import LimitExceeded
+from server.namespaces.trading import broker, channels
+from server.namespaces.trading.broker import Publication, View
+from server.namespaces.trading.catalogue import ChannelClass
+from server.namespaces.trading.channel_scripts import PUBLISH, REACH, VIEW
+from server.namespaces.trading.channels import ChannelLog, ChannelLogs, audience, conflation, room
+from server.namespaces.trading.receipts import LIFETIME_SECONDS, Receipt, Receipts
+from server.namespaces.trading.schemas import Since
+from server.realtime.cluster.address import RedisAway
+from server.realtime.cluster.manager import ClusterFanout
+from server.realtime.cluster.ordered import LETTERS, Ordered, conflate_key
+from server.realtime.cluster.outside import CLAIM_SECONDS, Sighting
+from server.realtime.cluster.wire import Arg, promise
+from server.realtime.connection import Connection
+from server.timestamps import iso_utc
+
+log = structlog.get_logger(__name__)
+
+LIFETIME_MS = 32 * 86_400_000  # of a channel that nobody uses; longer than any history
+REACH_MS = 8000  # that a node's clients count after it fell silent
+ROOMS_A_TURN = 1000
+MAX_WAITING = 10_000
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+UNHEARD_SECONDS = 10  # within which a node hears what Redis has numbered, or what it missed is read to it
+
+
+class Rooms(broker.Rooms, Protocol):
+    @property
+    def connections(self) -> Sequence[Connection]: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Outgoing:
+    """`above`: the seq that it was given here, without Redis. `answer` is Redis's, or what it was given here."""
+
+    publication: Publication
+    number: int
+    texts: Sequence[Arg]
+    at: float
+    above: int = 0
+    answer: asyncio.Future[Receipt] = field(default_factory=promise)
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(each) for each in self.texts if isinstance(each, bytes))
+
+
+class ClusterBroker:
+    def __init__(
+        self,
+        rooms: Rooms,
+        manager: ClusterFanout,
+        namespace: str,
+        *,
+        most: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rooms = rooms
+        self._node = manager.node
+        self._ordered = Ordered(manager, namespace)
+        self._namespace = namespace
+        self._base = self._node.keys.key(namespace, "")
+        self._most = most
+        self._clock = clock
+        self._number = 0
+        self._waiting: deque[_Outgoing] = deque()  # for Redis
+        self._waiting_bytes = 0
+        self._unheard: deque[_Outgoing] = deque()
+        self._unheard_bytes = 0
+        self._flowing = False
+        self._recount = False
+        self._logs = self._own_logs()
+        self._tenants: set[str | None] | None = None  # that were here when Redis went away
+        self._receipts = Receipts(clock=clock)
+        self.counters: Counter[str] = Counter()
+        self._node.breaks.append(self._stop)
+        self._node.returns.append(self._resume)
+        self._node.pulses.append(self._pulse)
+
+    # -- what services use --------------------------------------------------------------------------------------
+
+    async def view(self, tenant: str | None, channel: str, kind: ChannelClass, since: Since | None) -> View:
+        if self._node.up:
+            epoch, seq = since or ("", 0)
+            ask = self._ask(tenant, channel, kind) | {"since": epoch, "seen": seq}
+            try:
+                answer = await self._node.run(VIEW, [self._base], [orjson.dumps(ask)])
+            except RedisAway as away:
+                log.info("a channel is seen without redis", reason=str(away))
+            else:
+                if answer is None:
+                    raise _too_many()
+                self._with_redis()
+                messages = [orjson.loads(entry.partition(b" ")[2]) for entry in answer[3]]
+                return View(int(answer[0]), answer[1].decode(), bool(answer[2]), messages)
+        return broker.view(self._logs, self._open(tenant, channel, kind), since)
+
+    async def publish(self, publication: Publication) -> Receipt:
+        """Waits for Redis no longer than a second."""
+        key = publication.key
+        if key is not None and (receipt := self._receipts.get(key)) is not None:
+            return receipt
+        outgoing = self._outgoing(publication)
+        if self._node.up:
+            try:
+                return await self._receive(outgoing)
+            except RedisAway as away:
+                log.info("a message is numbered without redis", reason=str(away))
+        self._tell_unheard()
+        if not outgoing.answer.done():  # it is volatile
+            self._number_here(outgoing, deliver=True)
+        return outgoing.answer.result()
+
+    async def _receive(self, outgoing: _Outgoing) -> Receipt:
+        receipt: Receipt = await self._node.patient(asyncio.shield(outgoing.answer))
+        return receipt
+
+    async def publish_seen(self, publication: Publication, sighting: Sighting) -> None:
+        """What each node saw and one publishes. Raises RedisAway, or LimitExceeded."""
+        ask = self._ask(publication.tenant, publication.channel, publication.kind) | self._told(0, 0)
+        ask |= {"heard": sighting.count, "claim": CLAIM_SECONDS * 1000}
+        keys = [self._base, self._base, self._base, self._node.keys.key(self._namespace, "claim", sighting.digest)]
+        if await self._node.run(PUBLISH, keys, [orjson.dumps(ask), *_texts(publication)]) is None:
+            raise _too_many()
+
+    def counted(self, members: Mapping[str, int]) -> None:
+        """How many connections are in rooms here, from now on."""
+        if self._node.up:
+            flat: list[Arg] = [part for pair in members.items() for part in pair]
+            self._node.commands.run(REACH, self._reach, [self._node.id, REACH_MS, *flat])
+        else:
+            self._recount = True
+
+    # -- to Redis -----------------------------------------------------------------------------------------------
+
+    def _outgoing(self, publication: Publication) -> _Outgoing:
+        """On its way. What is volatile goes now, or never."""
+        self._number += 1
+        outgoing = _Outgoing(publication, self._number, _texts(publication), self._clock())
+        if publication.kind.conflate_key is not None:
+            self._send(outgoing)
+            return outgoing
+        self._waiting.append(outgoing)
+        self._waiting_bytes += outgoing.bytes
+        self._unheard.append(outgoing)
+        self._unheard_bytes += outgoing.bytes
+        self._bound()
+        if self._flowing:
+            self._send(outgoing)
+        elif self._node.commands.ready:
+            self._flow()
+        return outgoing
+
+    def _bound(self) -> None:
+        while len(self._waiting) > MAX_WAITING or self._waiting_bytes > MAX_WAITING_BYTES:
+            self._waiting_bytes -= self._waiting.popleft().bytes
+            self.counters["lost"] += 1
+        stale = self._clock() - UNHEARD_SECONDS
+        while self._unheard and (
+            self._unheard[0].at < stale or len(self._unheard) > MAX_WAITING or self._unheard_bytes > MAX_WAITING_BYTES
+        ):
+            self._unheard_bytes -= self._unheard.popleft().bytes
+
+    def _send(self, outgoing: _Outgoing) -> None:
+        publication = outgoing.publication
+        is_volatile = publication.kind.conflate_key is not None
+        ask = self._ask(publication.tenant, publication.channel, publication.kind)
+        ask |= self._told(0 if is_volatile else outgoing.number, outgoing.above)
+        origin = self._node.keys.origin(self._namespace, self._ordered.origin)
+        keys = [self._base, origin, self._receipt(publication), self._base]
+        answer = self._node.commands.run(PUBLISH, keys, [orjson.dumps(ask), *outgoing.texts])
+        answer.add_done_callback(lambda done: self._answered(outgoing, done))
+
+    def _answered(self, outgoing: _Outgoing, done: asyncio.Future[Any]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled() or isinstance(error, RedisAway):
+            if outgoing.publication.kind.conflate_key is not None and not outgoing.answer.done():
+                self._number_here(outgoing, deliver=True)
+            return  # others wait
+        while self._waiting and self._waiting[0].number <= outgoing.number:  # answers come in order
+            self._waiting_bytes -= self._waiting.popleft().bytes
+        if isinstance(error, RedisError):
+            log.error("redis refused a message of a channel", reason=str(error))
+        if outgoing.answer.done():
+            return
+        answer = None if error is not None else done.result()
+        if isinstance(answer, list):
+            self._with_redis()
+            seq, epoch, subscribers = answer
+            receipt = {"seq": int(seq), "epoch": epoch.decode(), "subscribers": int(subscribers)}
+            if outgoing.publication.key is not None:
+                self._receipts.put(outgoing.publication.key, receipt)
+            outgoing.answer.set_result(receipt)
+        elif error is None and answer is None:
+            outgoing.answer.set_exception(_too_many())
+        else:
+            self._tell_unheard()
+
+    def _stop(self) -> None:
+        """The connection broke: what has no answer is told here, and sent again on the next one."""
+        self._flowing = False
+        self._tell_unheard()
+
+    async def _resume(self) -> None:
+        self._flow()
+
+    def _flow(self) -> None:
+        self._flowing = True
+        for outgoing in list(self._waiting):
+            self._send(outgoing)
+
+    def _ask(self, tenant: str | None, channel: str, kind: ChannelClass) -> dict[str, object]:
+        is_copy = kind.shared and tenant is not None
+        return {
+            "id": room(tenant, channel),
+            "original": room(None, channel) if is_copy else "",
+            "audience": audience(tenant, channel, kind),
+            "shared": kind.shared and not is_copy,
+            "epoch": channels.new_epoch(),
+            "most": self._most,
+            "tries": channels.EVICTION_TRIES,
+            "count": kind.history_count,
+            "seconds": kind.history_seconds,
+            "bytes": channels.MAX_LOG_BYTES,
+            "total": channels.MAX_TOTAL_BYTES,
+            "idle": channels.COPY_IDLE_SECONDS,
+            "lifetime": LIFETIME_MS,
+        }
+
+    def _told(self, number: int, above: int) -> dict[str, object]:
+        return {
+            "wire": self._ordered.wire,
+            "path": self._namespace,
+            "origin": self._ordered.origin,
+            "number": number,
+            "letters": LETTERS,
+            "above": above,
+            "receipt": LIFETIME_SECONDS * 1000,
+        }
+
+    def _receipt(self, publication: Publication) -> str:
+        if publication.key is None:
+            return self._base
+        return self._node.keys.key(self._namespace, "receipt", orjson.dumps(publication.key).decode())
+
+    # -- without Redis ------------------------------------------------------------------------------------------
+
+    def _own_logs(self) -> ChannelLogs:
+        return ChannelLogs(
+            lambda log: bool(self._rooms.members(room(log.tenant, log.channel))),
+            most=self._most,
+            first=time.time_ns() // 1000,
+            clock=self._clock,
+        )
+
+    def _with_redis(self) -> None:
+        """What was numbered here meanwhile is over."""
+        if len(self._logs) and self._node.up:
+            self._logs = self._own_logs()
+            self._tenants = None
+
+    def _open(self, tenant: str | None, channel: str, kind: ChannelClass) -> ChannelLog:
+        """Where it is shared, with the copies of all tenants that are here. Raises LimitExceeded."""
+        if kind.shared and tenant is None:
+            if self._tenants is None:
+                self._tenants = {connection.tenant for connection in self._rooms.connections} - {None}
+            for each in self._tenants:
+                if self._rooms.members(room(each, channel)):
+                    self._logs.open(each, channel, kind)
+        return self._logs.open(tenant, channel, kind)
+
+    def _tell_unheard(self) -> None:
+        """All that nobody here has heard yet, in its order."""
+        while self._unheard:
+            outgoing = self._unheard.popleft()
+            self._unheard_bytes -= outgoing.bytes
+            is_unheard = self._ordered.take(outgoing.number)
+            if is_unheard or not outgoing.answer.done():
+                self._number_here(outgoing, deliver=is_unheard)
+
+    def _number_here(self, outgoing: _Outgoing, *, deliver: bool) -> None:
+        publication, answer = outgoing.publication, outgoing.answer
+        key = publication.key
+        receipt = None if key is None else self._receipts.get(key)
+        if receipt is None:
+            try:
+                log_ = self._open(publication.tenant, publication.channel, publication.kind)
+            except LimitExceeded as error:
+                if not answer.done():
+                    answer.set_exception(error)
+                return
+            receipt = self._tell_here(outgoing, [log_, *self._logs.copies(log_)], deliver=deliver)
+            if key is not None:
+                self._receipts.put(key, receipt)
+        if not answer.done():
+            answer.set_result(receipt)
+
+    def _tell_here(self, outgoing: _Outgoing, logs: Sequence[ChannelLog], *, deliver: bool) -> Receipt:
+        publication, subscribers = outgoing.publication, 0
+        conflate = conflation(publication.kind, publication.channel, publication.body)
+        for each in logs:
+            message = self._logs.append(each, publication.event, publication.body)
+            to = audience(each.tenant, each.channel, each.kind)
+            outgoing.above = max(outgoing.above, message.seq)
+            subscribers += len(self._rooms.members(to))
+            if deliver:
+                self._ordered.deliver_here(to, [message.type, message.payload], conflate)
+        return {"seq": logs[0].seq, "epoch": logs[0].epoch, "subscribers": subscribers}
+
+    # -- how many hear it ---------------------------------------------------------------------------------------
+
+    @property
+    def _reach(self) -> list[str]:
+        keys = self._node.keys
+        return [keys.key(self._namespace, "reach"), keys.key(self._namespace, "reach", self._node.id)]
+
+    async def _pulse(self) -> None:
+        known: list[Arg] = [self._node.id, REACH_MS]
+        if not await self._node.run(REACH, self._reach, known) and not self._recount:
+            return
+        self._recount = False
+        await self._node.call("DEL", self._reach[1])
+        counts = Counter(each for connection in self._rooms.connections for each in connection.rooms)
+        pairs = list(counts.items())
+        for i in range(0, len(pairs), ROOMS_A_TURN):
+            flat: list[Arg] = [part for pair in pairs[i : i + ROOMS_A_TURN] for part in pair]
+            await self._node.run(REACH, self._reach, [*known, *flat])
+
+
+def _texts(publication: Publication) -> list[Arg]:
+    """What goes around the seq, as PUBLISH has it. Raises TypeError for what is not JSON."""
+    head = orjson.dumps({"channel": publication.channel})[1:-1] + b',"seq":'
+    tail = b"," + orjson.dumps({"timestamp": iso_utc(), **publication.body})[1:]
+    conflate = conflation(publication.kind, publication.channel, publication.body)
+    key = b"" if conflate is None else orjson.dumps(conflate_key(publication.event, conflate))
+    return [orjson.dumps(publication.event), head, tail, key]
+
+
+def _too_many() -> LimitExceeded:
+    return LimitExceeded("There are too many channels")
