@@ -87,8 +87,14 @@ class Feed:
         for moved in self.moved.values():
             moved.pop(member, None)
 
+    def was_missed(self, letter: Letter) -> bool:
+        """Of one from before Redis lost what it knew: whether this node was there, and did not hear it."""
+        return 0 < self.before < letter.was
+
     def is_news(self, letter: Letter) -> bool:
         """A node's events come in its order, some of them twice: one that is for several rooms, or was sent anew."""
+        if letter.was and not self.was_missed(letter):
+            return False
         heard = self._heard.pop(letter.origin, 0)
         self._heard[letter.origin] = max(heard, letter.number)  # the last heard of is last
         if len(self._heard) > MAX_ORIGINS:

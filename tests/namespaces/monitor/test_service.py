@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from server.namespaces.monitor.catalogue import Machine
 from server.namespaces.monitor.schemas import Reading
 from server.namespaces.monitor.service import MonitorService, Schedule
 from server.namespaces.monitor.sources import SourceError
+from server.realtime.leases import Hear, Lease, News
 
 RUNNING = Reading(running=True, error=False, ready=True)
 IDLE = Reading(running=False, error=False, ready=True)
@@ -61,6 +64,11 @@ def test_moments_are_on_the_grid_and_rise(period: float, pauses: list[float]) ->
         assert number > given_last
         assert moment > now - period / 1000
         given_last, now = number, max(now, moment)
+
+
+def test_the_moments_after_the_first_are_on_a_grid_that_others_share() -> None:
+    schedule = Schedule(100.3, 1.0, grid=100.0)
+    assert [schedule.next(now) for now in (100.3, 100.3, 101.2, 102.01)] == [100.3, 101.0, 102.0, 103.0]
 
 
 # -- the service, by a clock of its own --------------------------------------------------------------------------
@@ -129,27 +137,17 @@ class Scripted:
 
 
 class Outbox:
-    """Delivery that keeps what it was given, and when."""
+    """Keeps what was shown, and when."""
 
     def __init__(self, time: Time) -> None:
         self.sent: list[tuple[float, dict[str, Any]]] = []
         self.broken = False
         self._time = time
 
-    async def emit(
-        self,
-        event: str,
-        payload: Mapping[str, Any],
-        *,
-        room: str,
-        skip: str | None = None,
-        volatile: bool = False,
-        conflate: Hashable | None = None,
-    ) -> None:
-        assert (event, room, skip, volatile) == ("equipment_status", "everyone", None, True)
-        self.sent.append((self._time.now, dict(payload)))
+    def show(self, status: Mapping[str, Any]) -> None:
+        self.sent.append((self._time.now, dict(status)))
         if self.broken:
-            raise ConnectionError("redis is away")
+            raise ConnectionError("nobody to show it to")
 
     @property
     def moments(self) -> list[float]:
@@ -161,11 +159,15 @@ class Outbox:
 
 @asynccontextmanager
 async def running(
-    time: Time, machines: Sequence[Machine], sources: Sequence[Scripted], period: float = 1.0
+    time: Time,
+    machines: Sequence[Machine],
+    sources: Sequence[Scripted],
+    period: float = 1.0,
+    lease: Lease | None = None,
 ) -> AsyncIterator[tuple[MonitorService, Outbox]]:
     outbox = Outbox(time)
     service = MonitorService(
-        outbox, machines, sources, period=period, clock=time.clock, sleep=time.sleep, now=time.date
+        outbox.show, machines, sources, period=period, lease=lease, clock=time.clock, sleep=time.sleep, now=time.date
     )
     tasks = [asyncio.create_task(work, name=name) for name, work in service.work()]
     yield service, outbox
@@ -347,12 +349,12 @@ async def test_a_frozen_source_is_given_up_and_delays_nobody() -> None:
     told = asyncio.Queue[tuple[str, ...]]()
 
     class Telling(Outbox):
-        async def emit(self, *arguments: Any, **options: Any) -> None:
-            await super().emit(*arguments, **options)
+        def show(self, status: Mapping[str, Any]) -> None:
+            super().show(status)
             told.put_nowait(self.statuses()[-1])
 
     outbox = Telling(time)
-    service = MonitorService(outbox, [WELDER, PRESS], [frozen, press], period=period)
+    service = MonitorService(outbox.show, [WELDER, PRESS], [frozen, press], period=period)
     tasks = [asyncio.create_task(work) for _, work in service.work()]
     async with asyncio.timeout(10):
         while await told.get() != ("running", "running"):
@@ -367,3 +369,170 @@ async def test_a_frozen_source_is_given_up_and_delays_nobody() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# -- many nodes --------------------------------------------------------------------------------------------------
+
+
+class Candidacy(Lease):
+    """Of one node, for the lease that a `Cluster` gives away."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.hear: Hear | None = None
+        self._cluster = cluster
+        self._fence = 0
+        self.granted, self.lost = asyncio.Event(), asyncio.Event()
+
+    @property
+    def held(self) -> bool:
+        return self._cluster.holder is self
+
+    @property
+    def fence(self) -> int:
+        return self._fence
+
+    async def hold(self, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self.granted.wait()
+            self.granted.clear()
+            self.lost.clear()
+            self._cluster.fence += 1
+            self._fence = self._cluster.fence
+            doing = asyncio.create_task(work())
+            try:
+                await self.lost.wait()
+            finally:
+                doing.cancel()
+                await asyncio.gather(doing, return_exceptions=True)
+
+    def tell(self, news: News) -> None:
+        for each in self._cluster.candidates:
+            if each is not self and each.hear is not None:
+                each.hear(self._fence, news)
+
+    def follow(self, hear: Hear) -> None:
+        self.hear = hear
+
+
+class Cluster:
+    def __init__(self) -> None:
+        self.holder: Candidacy | None = None
+        self.fence = 0
+        self.candidates = [Candidacy(self), Candidacy(self)]
+
+    def give(self, to: int | None, *, suspended: bool = False) -> None:
+        """`suspended`: the former holder does not learn of it."""
+        if self.holder is not None and not suspended:
+            self.holder.lost.set()
+        self.holder = None if to is None else self.candidates[to]
+        if self.holder is not None:
+            self.holder.granted.set()
+
+
+@asynccontextmanager
+async def two_nodes(time: Time, first: Scripted, second: Scripted) -> AsyncIterator[tuple[Cluster, Outbox, Outbox]]:
+    cluster = Cluster()
+    one, other = cluster.candidates
+    async with (
+        running(time, [WELDER], [first], lease=one) as (_, here),
+        running(time, [WELDER], [second], lease=other) as (_, there),
+    ):
+        yield cluster, here, there
+
+
+async def test_one_node_reads_and_all_show_it_at_the_same_moments(time: Time) -> None:
+    first, second = Scripted(time, [WELDER]), Scripted(time, [WELDER])
+    async with two_nodes(time, first, second) as (cluster, here, there):
+        cluster.give(0)
+        await time.until(2.9)
+        first.answer = lambda: {WELDER.code: IDLE}
+        await time.until(3.5)
+    assert second.reads == []
+    assert here.sent == there.sent
+    assert here.moments == [0.05, 1.05, 2.05, 3.05]
+    assert there.statuses() == [("running",)] * 3 + [("idle",)]
+
+
+async def test_a_fault_shows_on_all_nodes(time: Time) -> None:
+    first = Scripted(time, [WELDER])
+    async with two_nodes(time, first, Scripted(time, [WELDER])) as (cluster, here, there):
+        cluster.give(0)
+        await time.until(1.2)
+        first.answer = refuse
+        await time.until(9.2)  # it is read again every few seconds
+    assert here.sent == there.sent
+    assert there.statuses() == [("running",)] * 2 + [("disconnected",)] * 8
+    assert there.sent[-1][1]["equipment"][0]["tags"] == {"status_tag": 1, "error_tag": 0, "connection": False}
+
+
+@pytest.mark.parametrize("last", [4.0, 4.3, 4.5, 4.99])
+async def test_nobody_reads_and_all_say_so_within_two_periods(time: Time, last: float) -> None:
+    async with two_nodes(time, Scripted(time, [WELDER]), Scripted(time, [WELDER])) as (cluster, here, there):
+        cluster.give(0)
+        await time.until(last)
+        cluster.give(None)
+        await time.until(last + 2)
+        assert here.statuses()[-1] == there.statuses()[-1] == ("disconnected",)
+        assert here.statuses()[:5] == there.statuses()[:5] == [("running",)] * 5
+        cluster.give(1)
+        await time.until(math.ceil(time.now) + 0.1)
+    assert here.sent == there.sent
+    assert here.statuses()[-1] == ("running",)
+    assert all(round(after - before, 6) == 1 for before, after in pairwise(here.moments))
+
+
+async def test_a_new_reader_does_not_vouch_for_what_another_one_read(time: Time) -> None:
+    first, second = Scripted(time, [WELDER]), Scripted(time, [WELDER])
+    async with two_nodes(time, first, second) as (cluster, _, there):
+        cluster.give(0)
+        await time.until(1.2)
+        second.hang = asyncio.Event()
+        cluster.give(1)
+        await time.until(3.2)
+    assert there.statuses() == [("running",)] * 2 + [("disconnected",)] * 2
+
+
+async def test_one_that_was_suspended_neither_reads_nor_reports_when_it_goes_on(time: Time) -> None:
+    first, second = Scripted(time, [WELDER]), Scripted(time, [WELDER], lambda: {WELDER.code: IDLE})
+    async with two_nodes(time, first, second) as (cluster, here, there):
+        cluster.give(0)
+        await time.until(1.2)
+        first.hang = asyncio.Event()
+        await time.until(1.6)
+        cluster.give(1, suspended=True)
+        await time.until(3.02)
+        first.hang.set()
+        await time.until(4.2)
+    assert first.reads == [0.0, 0.5, 1.0, 1.5]
+    assert here.sent == there.sent
+    assert here.statuses() == [("running",)] * 2 + [("idle",)] * 3
+
+
+async def test_nodes_with_other_machines_tell_each_other_of_those_that_both_have(time: Time) -> None:
+    """As while a new configuration is rolled out."""
+    cluster = Cluster()
+    one, other = cluster.candidates
+    async with (
+        running(time, [WELDER, PRESS], [Scripted(time, [WELDER, PRESS])], lease=one),
+        running(time, [WELDER, ROBOT], [Scripted(time, [WELDER, ROBOT])], lease=other) as (_, there),
+    ):
+        cluster.give(0)
+        await time.until(1.2)
+    assert there.statuses()[-1] == ("running", "disconnected")
+
+
+async def test_nodes_that_start_at_other_times_send_at_the_same(time: Time) -> None:
+    cluster = Cluster()
+    one, other = cluster.candidates
+    await time.until(0.7)
+    async with running(time, [WELDER], [Scripted(time, [WELDER])], lease=one) as (_, here):
+        cluster.give(0)
+        await time.until(2.3)
+        async with running(time, [WELDER], [Scripted(time, [WELDER])], lease=other) as (service, there):
+            await time.until(2.5)
+            newest = service.newest()
+            await time.until(4.3)
+    assert here.moments == [0.75, 2.05, 3.05, 4.05]
+    assert there.moments == [2.35, 3.05, 4.05]
+    assert [status for _, status in here.sent[-2:]] == [status for _, status in there.sent[-2:]]
+    assert newest is not None

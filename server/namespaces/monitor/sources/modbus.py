@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -92,6 +93,8 @@ class ModbusSource:
 
     async def _read_span(self, client: _Client, span: range) -> Mapping[int, int | SourceError]:
         """A device that refuses some registers may still give others."""
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise asyncio.CancelledError  # Python 3.11's wait_for swallows one that comes together with an answer
         answer = await client.read_holding_registers(span.start, count=len(span), device_id=self._device.device_id)
         if answer.isError():
             refused = SourceError(f"registers {span.start}-{span.stop - 1}: exception {answer.exception_code}")
