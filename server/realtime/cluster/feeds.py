@@ -94,7 +94,7 @@ class Feeds:
 
     async def _repair(self) -> None:
         """Listening again: what was said meanwhile is in the logs. Raises RedisAway."""
-        for feed in list(self._feeds.values()):
+        while feed := next((each for each in self._feeds.values() if each.waiting is not None), None):
             until = await self.newest(feed.namespace)
             if feed.newest:
                 after = dict.fromkeys(self._rooms(feed.namespace), feed.newest)

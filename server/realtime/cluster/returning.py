@@ -67,7 +67,7 @@ class Returning:
     def open(self, member: Member, identity: Identity) -> None:
         self._begin(member, Recoverable(self._sessions.new_pid(), identity))
         self._feeds[member.namespace].arrivals[member] = Arrival()
-        self._write_whole(member)
+        self._write_whole(member, 0)
 
     def entered(self, member: Member, room: str) -> None:
         if member.recoverable is not None:
@@ -104,7 +104,7 @@ class Returning:
         """Writes anew what Redis does not have as it is."""
         stale, self._stale = self._stale, set()
         for member in stale:
-            self._write_whole(member)
+            self._write_whole(member, self._feeds[member.namespace].before)
 
     async def keep(self) -> None:
         """At each pulse: some, so that all are kept fresh in time. Raises RedisAway."""
@@ -128,10 +128,9 @@ class Returning:
         member.recoverable = session
         self._members[session.pid] = member
 
-    def _write_whole(self, member: Member) -> None:
+    def _write_whole(self, member: Member, before: int) -> None:
         if isinstance(session := member.recoverable, Recoverable):
             rooms = [ALL, member.sid, *member.rooms]
-            before = self._feeds[member.namespace].before
             self._write(member, self._sessions.write(member, session.pid, session.identity, rooms, before))
 
     def _write(self, member: Member, answer: asyncio.Future[Any]) -> None:
@@ -189,8 +188,8 @@ class Returning:
         RedisAway."""
         namespace, feed = member.namespace, self._feeds[member.namespace]
         seen = Position(found.start, "", 0) if offset is None else position(offset)
-        if seen is None:
-            return False
+        if seen is None or (found.before and (offset is None or seen.offset < found.start)):
+            return False  # no offset of ours, or one from before Redis lost what it knew
         own = self._dispatch.number(namespace)
         if subscribed:
             await self._node.patient(asyncio.gather(*subscribed))
@@ -200,11 +199,10 @@ class Returning:
         after = {room: max(floor, entered) for room, entered in found.rooms.items()}
         if seen.offset > until or not await self._is_whole(namespace, after, floor):
             return False
-        before = seen.offset if seen.offset < found.start else found.before
         missed = feed.arrivals[member].missed
         for entry, letter in await self._feeds.read(namespace, after, until):
             is_held = letter.origin == self._node.id and letter.number > own
-            had = seen.covers(entry, letter) or 0 < letter.was <= before
+            had = seen.covers(entry, letter) or 0 < letter.was <= (found.before or letter.was)
             if not is_held and not had and found.sid not in letter.skip:
                 number = str(Position(entry, seen.node or self._node.id, seen.number))
                 missed.append((letter.rooms, frames.message(*with_offset(letter.parts, number))))
