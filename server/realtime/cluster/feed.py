@@ -54,16 +54,19 @@ class Arrival:
 class Feed:
     """`newest`: everything up to this offset was delivered here; `before` is what it was when Redis lost what it knew
     and offsets began anew. `waiting`: what came while older events are fetched.
-    `floors`: members that have all up to an offset which was not heard here yet; `moved`: those that have of another
+    `floors`: members that have all up to an offset which was not heard here yet; `since`: when members came that did
+    so while it was not listened to; `moved`: those that have of another
     node, which they were on, all up to a number."""
 
     namespace: str
+    opened_at: float = 0.0
     newest: int = 0
     before: int = 0
     epoch: bytes | None = None
     waiting: list[tuple[int, Letter]] | None = None
     arrivals: dict[Member, Arrival] = field(default_factory=dict)
     floors: dict[Member, int] = field(default_factory=dict)
+    since: dict[Member, float] = field(default_factory=dict)
     moved: dict[str, dict[Member, int]] = field(default_factory=dict)
     _heard: dict[str, int] = field(default_factory=dict)  # origin -> number
 
@@ -84,6 +87,7 @@ class Feed:
     def forget(self, member: Member) -> None:
         self.arrivals.pop(member, None)
         self.floors.pop(member, None)
+        self.since.pop(member, None)
         for moved in self.moved.values():
             moved.pop(member, None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ class Feeds:
         deliver: Callable[[Feed, Letter, int], None],
         rooms: Callable[[str], Collection[str]],
         forgotten: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`deliver` an event of another node, with its offset; `rooms` of a namespace that have members here;
         `forgotten`: Redis lost what it knew of a namespace."""
@@ -38,6 +41,7 @@ class Feeds:
         self._deliver = deliver
         self._rooms = rooms
         self._forgotten = forgotten
+        self._clock = clock
         self._feeds: dict[str, Feed] = {}
         node.deaf.append(self._hold)
         node.hearing.append(self._repair)
@@ -50,21 +54,15 @@ class Feeds:
         return self._feeds[namespace]
 
     def open(self, namespace: str) -> Feed:
-        feed = self._feeds[namespace] = Feed(namespace)
+        feed = self._feeds[namespace] = Feed(namespace, opened_at=self._clock())
         if not self._node.listener.ready:
             feed.waiting = []
         return feed
 
     def begins_now(self, feed: Feed, member: Member) -> None:
         """What others say while this node does not listen is fetched later: what they said before is not for the
-        member. Where Redis cannot be asked now, it may get some of it."""
-
-        def answered(answer: asyncio.Future[Any]) -> None:
-            if not answer.cancelled() and answer.exception() is None and feed.waiting is not None:
-                feed.floors[member] = max(feed.floors.get(member, 0), int(answer.result()))
-
-        newest = self._node.commands.run(scripts.NEWEST, [self._node.keys.offset(feed.namespace)], [])
-        newest.add_done_callback(answered)
+        member."""
+        feed.since[member] = self._clock()
 
     def hear(self, offset: int, letter: Letter) -> None:
         """A logged event."""
@@ -95,11 +93,16 @@ class Feeds:
     async def _repair(self) -> None:
         """Listening again: what was said meanwhile is in the logs. Raises RedisAway."""
         while feed := next((each for each in self._feeds.values() if each.waiting is not None), None):
+            await self._node.patient(self._node.listener.confirmed())
             until = await self.newest(feed.namespace)
-            if feed.newest:
-                after = dict.fromkeys(self._rooms(feed.namespace), feed.newest)
-                for offset, letter in await self.read(feed.namespace, after, until):
-                    self._take(feed, offset, letter)
+            now = self._clock()
+            feed.newest = feed.newest or _offset_at(feed.opened_at, now, until)
+            for member, at in feed.since.items():
+                feed.floors[member] = _offset_at(at, now, until)
+            feed.since.clear()
+            after = dict.fromkeys(self._rooms(feed.namespace), feed.newest)
+            for offset, letter in await self.read(feed.namespace, after, until):
+                self._take(feed, offset, letter)
             feed.advance(until)
             waiting, feed.waiting = feed.waiting or [], None
             for offset, letter in waiting:
@@ -166,3 +169,8 @@ class Feeds:
         for feed, epoch in zip(feeds, await self._node.patient(asyncio.gather(*pulses)), strict=True):
             if epoch != feed.epoch or feed.namespace in self._dispatch.gave_up:
                 await self.meet(feed)
+
+
+def _offset_at(moment: float, now: float, newest: int) -> int:
+    """What the newest offset was then: they are microseconds of Redis's clock."""
+    return newest - int((now - moment) * 1_000_000)

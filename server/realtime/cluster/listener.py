@@ -13,6 +13,7 @@ from server.realtime.cluster.address import Connect
 from server.realtime.cluster.wire import Wire, fail, promise
 
 DEAF_SECONDS = 4.0  # a pulse comes every second while Redis answers
+LIVELY_SECONDS = 1.5
 CHANNELS_A_COMMAND = 500
 
 Receive = Callable[[str, bytes], None]  # channel, message
@@ -63,6 +64,16 @@ class Listener(Wire):
                 fail(awaited, "not wanted any more")
             self._send("UNSUBSCRIBE", channel)
 
+    async def confirmed(self) -> None:
+        """All that was asked for is in force."""
+        while self._awaited:
+            await asyncio.wait(self._awaited.values())
+
+    @property
+    def lively(self) -> bool:
+        """It was heard of a moment ago, or has just connected."""
+        return self._connection is not None and self._clock() - self._heard_at <= LIVELY_SECONDS
+
     def pending(self, channel: str) -> asyncio.Future[None] | None:
         """As `subscribe`, for who relies on somebody else's subscription."""
         return self._awaited.get(channel)
@@ -70,13 +81,13 @@ class Listener(Wire):
     async def _begin(self) -> None:
         self._heard_at = self._clock()
         channels = list(self._wanted)
-        self._awaited = {channel: promise() for channel in channels}
+        for channel in channels:
+            self._awaited.setdefault(channel, promise())
         for i in range(0, len(channels), CHANNELS_A_COMMAND):
             self._ask(channels[i : i + CHANNELS_A_COMMAND])
         if self._patterns:
             self._send("PSUBSCRIBE", *self._patterns)
-        for awaited in list(self._awaited.values()):
-            await asyncio.wait([awaited])  # those that nobody wants any more fail
+        await self.confirmed()
 
     def _ask(self, channels: list[str]) -> None:
         self._asked.update(channels)

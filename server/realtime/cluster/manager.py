@@ -110,7 +110,7 @@ class ClusterFanout(Fanout):
     async def settled(self, member: Member) -> None:
         """Messages from other nodes reach it, and its session is in Redis; or will be, where Redis is away."""
         unsettled = self._unsettled.pop(member, None)
-        if unsettled and self.node.up:
+        if unsettled and (self.node.up or self.node.listener.lively):
             with contextlib.suppress(RedisAway):
                 await self.node.patient(asyncio.wait(unsettled))
 
