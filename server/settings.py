@@ -100,7 +100,12 @@ class Settings:
     database_max_overflow: int = _number(40, "DATABASE_MAX_OVERFLOW", most=1000)
     redis_url: str | None = _text(None, "REDIS_URL", secret=True)
     redis_held_bytes: int = _number(33_554_432, "REDIS_HELD_BYTES", least=65_536)
-    redis_channel_prefix: str = _text("atrium", "REDIS_CHANNEL_PREFIX", "WS_REDIS_CHANNEL_PREFIX")
+    redis_channel_prefix: str = _setting(
+        "atrium",
+        fields.String(validate=validate.Regexp(r"[A-Za-z0-9_.:-]+\Z", error="Letters, digits and _ . : - only.")),
+        "REDIS_CHANNEL_PREFIX",
+        "WS_REDIS_CHANNEL_PREFIX",
+    )
 
     jwt_secret_key: str | None = _text(None, "JWT_SECRET_KEY", secret=True)
     jwt_algorithm: list[str] = _list([], "JWT_ALGORITHM")
@@ -282,8 +287,8 @@ def _redis_fault(url: str | None) -> str | None:
         return None
     try:
         connector(url)
-    except ValueError as error:
-        return f"Not a Redis URL: {error}."
+    except ValueError:  # whose text may show the password
+        return "Not a Redis URL such as redis://:password@host:6379/0, with / # ? @ in a password as %2F %23 %3F %40."
     return None
 
 

@@ -100,7 +100,9 @@ class Entrance:
         if holder.connection is None:
             return
         since = server.admission.now() - holder.connection.connected_at
-        if since >= SETTLED_SECONDS and not await server.eio.answers(holder.link.id, ANSWER_SECONDS):
+        if server.draining or (
+            since >= SETTLED_SECONDS and not await server.eio.answers(holder.link.id, ANSWER_SECONDS)
+        ):
             holder.link.session.end(server.reason.TRANSPORT_CLOSE, protocol.SESSION_REPLACED)
 
     def _may_connect(self, link: Link, namespace: str) -> bool:

@@ -107,6 +107,7 @@ class Fanout(ABC):
         to: str | Collection[str] | None = None,
         **_: object,
     ) -> None:
+        """One with a `callback` goes to this node's members only."""
         arguments = [event, *data] if isinstance(data, tuple) else [event] if data is None else [event, data]
         skip = {skip_sid} if isinstance(skip_sid, str) else set(skip_sid or ())
         room = to or room

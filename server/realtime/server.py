@@ -112,6 +112,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self._expiry = ExpirySchedule(TOKEN_LEEWAY_SECONDS)
         self.clock = clock
         self.node = node
+        self.draining = False
         self._connect_timeout = connect_timeout
         self.entrance = Entrance(self, recover_all=recover_all)
         self._outside: dict[str, float] = {}  # links in no namespace, and how long they may be, the oldest first
@@ -228,6 +229,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         """Nobody comes in any more, what is being handled is answered, and the clients leave one after the other, to
         come back elsewhere. `stop` is what remains. Called by the app, where nobody did before it shut down: long
         polling loses its connections then."""
+        self.draining = True
         await Drain(self.eio, lambda session: self._tell_all(session, GoingAway())).run()
 
     async def stop(self) -> None:

@@ -190,6 +190,11 @@ class Workers:
                     await work()
                 except Exception:
                     log.exception("work failed")
+                except asyncio.CancelledError:
+                    worker.settle()
+                    if worker.task is None or worker.task.cancelling():
+                        raise
+                    log.exception("work was cancelled")  # what it waited for was
                 except BaseException:
                     worker.settle()
                     raise

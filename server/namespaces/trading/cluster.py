@@ -25,7 +25,8 @@ from server.namespaces.trading.channel_scripts import PUBLISH, REACH, VIEW
 from server.namespaces.trading.channels import ChannelLog, ChannelLogs, audience, conflation, room
 from server.namespaces.trading.receipts import LIFETIME_SECONDS, Receipt, Receipts
 from server.namespaces.trading.schemas import Since
-from server.realtime.cluster.address import RedisAway
+from server.realtime.cluster.address import RedisAway, is_passing
+from server.realtime.cluster.complaints import Complaints
 from server.realtime.cluster.manager import ClusterFanout
 from server.realtime.cluster.ordered import LETTERS, Ordered, conflate_key
 from server.realtime.cluster.outside import CLAIM_SECONDS, Sighting
@@ -86,12 +87,13 @@ class ClusterBroker:
         self._waiting_bytes = 0
         self._unheard: deque[_Outgoing] = deque()
         self._unheard_bytes = 0
-        self._flowing = False
+        self._flowing = self._node.commands.ready
         self._recount = False
         self._logs = self._own_logs()
         self._tenants: set[str | None] | None = None  # that were here when Redis went away
         self._receipts = Receipts(clock=clock)
         self.counters: Counter[str] = Counter()
+        self._complaints = Complaints(log)
         self._node.breaks.append(self._stop)
         self._node.returns.append(self._resume)
         self._node.pulses.append(self._pulse)
@@ -165,9 +167,7 @@ class ClusterBroker:
         self._unheard_bytes += outgoing.bytes
         self._bound()
         if self._flowing:
-            self._send(outgoing)
-        elif self._node.commands.ready:
-            self._flow()
+            self._flowing = self._send(outgoing)
         return outgoing
 
     def _bound(self) -> None:
@@ -180,7 +180,8 @@ class ClusterBroker:
         ):
             self._unheard_bytes -= self._unheard.popleft().bytes
 
-    def _send(self, outgoing: _Outgoing) -> None:
+    def _send(self, outgoing: _Outgoing) -> bool:
+        """Whether it is on its way. What comes behind one that is not waits: numbers may only rise."""
         publication = outgoing.publication
         is_volatile = publication.kind.conflate_key is not None
         ask = self._ask(publication.tenant, publication.channel, publication.kind)
@@ -189,17 +190,20 @@ class ClusterBroker:
         keys = [self._base, origin, self._receipt(publication), self._base]
         answer = self._node.commands.run(PUBLISH, keys, [orjson.dumps(ask), *outgoing.texts])
         answer.add_done_callback(lambda done: self._answered(outgoing, done))
+        return not answer.done()
 
     def _answered(self, outgoing: _Outgoing, done: asyncio.Future[Any]) -> None:
         error = None if done.cancelled() else done.exception()
-        if done.cancelled() or isinstance(error, RedisAway):
+        if done.cancelled() or isinstance(error, RedisAway) or is_passing(error):
+            self._flowing = self._flowing and not is_passing(error)
             if outgoing.publication.kind.conflate_key is not None and not outgoing.answer.done():
                 self._number_here(outgoing, deliver=True)
             return  # others wait
-        while self._waiting and self._waiting[0].number <= outgoing.number:  # answers come in order
-            self._waiting_bytes -= self._waiting.popleft().bytes
+        if outgoing.publication.kind.conflate_key is None:
+            while self._waiting and self._waiting[0].number <= outgoing.number:  # answers come in order
+                self._waiting_bytes -= self._waiting.popleft().bytes
         if isinstance(error, RedisError):
-            log.error("redis refused a message of a channel", reason=str(error))
+            self._complaints.say("redis refused a message of a channel", reason=str(error))
         if outgoing.answer.done():
             return
         answer = None if error is not None else done.result()
@@ -224,9 +228,7 @@ class ClusterBroker:
         self._flow()
 
     def _flow(self) -> None:
-        self._flowing = True
-        for outgoing in list(self._waiting):
-            self._send(outgoing)
+        self._flowing = all(map(self._send, list(self._waiting)))
 
     def _ask(self, tenant: str | None, channel: str, kind: ChannelClass) -> dict[str, object]:
         is_copy = kind.shared and tenant is not None
@@ -334,6 +336,8 @@ class ClusterBroker:
         return [keys.key(self._namespace, "reach"), keys.key(self._namespace, "reach", self._node.id)]
 
     async def _pulse(self) -> None:
+        if not self._flowing:
+            self._flow()
         known: list[Arg] = [self._node.id, REACH_MS]
         if not await self._node.run(REACH, self._reach, known) and not self._recount:
             return

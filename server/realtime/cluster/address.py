@@ -7,13 +7,16 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 CONNECT_SECONDS = 2.0
+SENTINEL_SECONDS = 0.5
 SENTINEL_PORT = 26379
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
@@ -28,9 +31,22 @@ _OPTIONS: Mapping[str, Any] = {
     "driver_info": None,
 }
 
+_UNCHECKED: Mapping[str, Any] = {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+
 
 class RedisAway(Exception):
     """Redis cannot be reached, or does not answer in time. What was sent may or may not have been done."""
+
+
+#: A server that is full, loading, or busy will not be for ever (MOVED and the like are not among them).
+_PASSING = ("OOM", "LOADING", "MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether what Redis refused may be done later."""
+    return isinstance(error, OutOfMemoryError) or (
+        isinstance(error, ResponseError) and str(error).lstrip("-").startswith(_PASSING)
+    )
 
 
 def connector(url: str) -> Connect:
@@ -43,7 +59,11 @@ def connector(url: str) -> Connect:
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
         raise ValueError(f"none of {', '.join(SCHEMES)}")
-    pool = _sentinel(url) if scheme.endswith("+sentinel") else _plain(url)
+    try:
+        pool, sentinels = _sentinel(url) if scheme.endswith("+sentinel") else (_plain(url), [])
+        pool.make_connection()  # type: ignore[no-untyped-call] # which looks at the options; nothing is connected
+    except (TypeError, RedisError) as error:
+        raise ValueError(str(error)) from None
 
     async def connect() -> AbstractConnection:
         connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
@@ -55,22 +75,31 @@ def connector(url: str) -> Connect:
             if isinstance(error, RedisError | OSError | TimeoutError | ssl.SSLError | socket.gaierror):
                 raise RedisAway(str(error) or type(error).__name__) from error
             raise
+        finally:
+            for each in sentinels:  # they are asked anew for each connection
+                await each.connection_pool.disconnect()
         return connection
 
     return connect
 
 
+def _checks_certificate(query: str) -> bool:
+    return not {"ssl_cert_reqs", "ssl_ca_certs"}.isdisjoint(parse_qs(query))
+
+
 def _plain(url: str) -> ConnectionPool:
     parts = urlsplit(url)
     options = dict(_OPTIONS)
-    if parts.scheme == "rediss" and not {"ssl_cert_reqs", "ssl_ca_certs"} & parse_qs(parts.query).keys():
-        options |= {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    if parts.scheme == "rediss" and not _checks_certificate(parts.query):
+        options |= _UNCHECKED
+    if parts.scheme != "unix" and parts.path.strip("/") and not parts.path.strip("/").isdigit():
+        raise ValueError("the path is a database's number")
     if parts.scheme == "unix":
         options = {name: value for name, value in options.items() if name != "socket_keepalive"}
     return ConnectionPool.from_url(url, **options)
 
 
-def _sentinel(url: str) -> ConnectionPool:
+def _sentinel(url: str) -> tuple[ConnectionPool, list[Any]]:
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
     user, _, password = credentials.partition(":")
@@ -82,21 +111,22 @@ def _sentinel(url: str) -> ConnectionPool:
         options["password"] = unquote(password)
     if user:
         options["username"] = unquote(user)
-    sentinel_options: dict[str, Any] = {"socket_timeout": CONNECT_SECONDS}
+    # One that is dead is passed over at once: the others are asked within the time for a connection.
+    sentinel_options: dict[str, Any] = {
+        "socket_timeout": SENTINEL_SECONDS,
+        "socket_connect_timeout": SENTINEL_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        "driver_info": None,
+    }
     if parts.scheme.startswith("rediss"):
-        options |= {"connection_class": SSLConnection, "ssl_cert_reqs": "none", "ssl_check_hostname": False}
+        options |= {"connection_class": SSLConnection, **(_UNCHECKED if not _checks_certificate(parts.query) else {})}
+    options |= {name: values[0] for name, values in parse_qs(parts.query).items()}
     sentinels = []
     for host in hosts.split(","):
         name, _, port = host.partition(":")
-        if not name or (port and not port.isdigit()):
-            raise ValueError(f"{host!r} is no sentinel's host:port")
+        if not name or (port and not (port.isdigit() and int(port) < 65536)):
+            raise ValueError("a sentinel's host:port")
         sentinels.append((name, int(port or SENTINEL_PORT)))
     sentinel = Sentinel(sentinels, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
     pool: ConnectionPool = sentinel.master_for(service, **options).connection_pool
-    return pool
-
-
-def plain_text(url: str) -> str:
-    """The address without its credentials, for people."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+    return pool, sentinel.sentinels

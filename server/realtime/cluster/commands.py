@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import ContextVar
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
@@ -20,14 +19,12 @@ STALLED_SECONDS = 1.0  # without an answer: nobody waits for one any more
 DEAD_SECONDS = 3.0  # without an answer: the connection is given up; a black hole would keep it for ever
 MAX_WAITING = 20_000
 
-#: Of the task that makes a new connection ready: nothing else is sent on it before.
-_opening: ContextVar[bool] = ContextVar("opening", default=False)
-
 
 class Commands(Wire):
     def __init__(self, connect: Connect, *, opened: Callable[[], Awaitable[None]], closed: Callable[[], None]) -> None:
         """`opened` may call; whoever asks `up` does not, until it returns."""
         super().__init__(connect, opened=opened, closed=closed)
+        self._opener: asyncio.Task[None] | None = None  # nothing else is sent before a connection is ready
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
 
     @property
@@ -38,7 +35,7 @@ class Commands(Wire):
     def call(self, *args: Arg) -> asyncio.Future[Any]:
         """The answer. Raises RedisAway, or what Redis has against it: a ResponseError."""
         future = promise()
-        if self._connection is None or not (self.ready or _opening.get()):
+        if self._connection is None or not (self.ready or asyncio.current_task() is self._opener):
             fail(future, "not connected")
         elif len(self._waiting) >= MAX_WAITING:
             fail(future, "too many commands wait")
@@ -51,7 +48,7 @@ class Commands(Wire):
         return self.call("EVALSHA", script.sha, len(keys), *keys, *args)
 
     async def _begin(self) -> None:
-        _opening.set(True)
+        self._opener = asyncio.current_task()
         await asyncio.gather(*[self.call("SCRIPT", "LOAD", script.text) for script in ALL_SCRIPTS])
 
     async def _read(self, connection: AbstractConnection) -> None:

@@ -14,11 +14,12 @@ import structlog
 from redis.exceptions import RedisError
 
 from server.realtime.cluster import letters
-from server.realtime.cluster.address import RedisAway
+from server.realtime.cluster.address import RedisAway, is_passing
 from server.realtime.cluster.commands import Commands
+from server.realtime.cluster.complaints import Complaints
 from server.realtime.cluster.keys import Keys
 from server.realtime.cluster.letters import Letter
-from server.realtime.cluster.scripts import EMIT
+from server.realtime.cluster.scripts import EMIT, TELL
 from server.realtime.cluster.wire import promise
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ class _Sent:
     letter: bytes
     at: float = 0.0
     offset: int = 0  # once Redis gave it one
+    refused: bool = False
     done: asyncio.Future[None] = field(default_factory=promise)
 
 
@@ -70,6 +72,7 @@ class Dispatch:
         self._flowing = False
         self.gave_up: set[str] = set()  # namespaces
         self.counters: Counter[str] = Counter()
+        self._complaints = Complaints(log)
 
     def __len__(self) -> int:
         """What waits for Redis."""
@@ -89,9 +92,8 @@ class Dispatch:
         sent = _Sent(letter.namespace, letter.number, rooms, letter.encode())
         self._held.append(sent)
         self._bytes += len(sent.letter)
-        if len(self._held) > self.bounds.messages or self._bytes > self.bounds.bytes:
-            self._give_up(self._held.popleft())
-        if self._flowing:
+        self._bound()
+        if self._flowing and not sent.done.done():
             self._flowing = self._send(sent)
 
     def volatile(self, letter: Letter, channels: Sequence[str]) -> None:
@@ -100,8 +102,11 @@ class Dispatch:
             self.counters["volatile_dropped"] += 1
             return
         encoded = b"0 " + letter.encode()
-        for channel in channels:
-            self._commands.call("PUBLISH", channel, encoded)
+        for room, channel in zip(letter.rooms, channels, strict=True):
+            if channel.startswith("@"):
+                self._commands.run(TELL, [self._keys.home(letter.namespace, room)], [channel, encoded])
+            elif channel:
+                self._commands.call("PUBLISH", channel, encoded)
 
     async def flushed(self) -> None:
         """What was put before now is with Redis. Raises RedisAway where that cannot be known."""
@@ -134,11 +139,19 @@ class Dispatch:
             sent.done = promise()
             self._held.appendleft(sent)
             self._bytes += len(sent.letter)
+        self._bound()
         if self._flowing:
             self.resume()
 
+    def _bound(self) -> None:
+        while len(self._held) > self.bounds.messages or self._bytes > self.bounds.bytes:
+            sent = self._held.popleft()
+            self._bytes -= len(sent.letter)
+            self._lose(sent)
+
     def _send(self, sent: _Sent) -> bool:
         """Whether it is on its way. What comes behind one that is not waits: numbers may only rise."""
+        sent.refused = False
         keys = [self._keys.offset(sent.namespace), self._keys.origin(sent.namespace, self._node)]
         for room, _ in sent.rooms:
             keys += [
@@ -158,6 +171,11 @@ class Dispatch:
         error = None if answer.cancelled() else answer.exception()
         if answer.cancelled() or isinstance(error, RedisAway):
             return  # it is still held
+        if is_passing(error):
+            sent.refused = True
+            self._flowing = False
+            self._complaints.say("redis has no room for events: they are held", reason=str(error))
+            return
         if sent.done.done():
             return
         while self._held:  # answers come in order
@@ -165,9 +183,12 @@ class Dispatch:
             self._bytes -= len(first.letter)
             if first is sent:
                 break
-            self._keep(first)
+            if first.refused:  # and what came behind it was not: it is too late now
+                self._lose(first)
+            else:
+                self._keep(first)
         if isinstance(error, RedisError):
-            log.error("redis refused an event", namespace=sent.namespace, reason=str(error))
+            self._complaints.say("redis refused an event", namespace=sent.namespace, reason=str(error))
             self._lose(sent)
         else:
             sent.offset = int(answer.result() or 0)
@@ -179,16 +200,12 @@ class Dispatch:
             sent.done.set_result(None)
         self._kept.append(sent)
         self._kept_bytes += len(sent.letter)
-        while (
+        while self._kept and (
             self._kept[0].at < now - self.bounds.memory
             or len(self._kept) > self.bounds.messages
             or self._kept_bytes > self.bounds.bytes
         ):
             self._kept_bytes -= len(self._kept.popleft().letter)
-
-    def _give_up(self, sent: _Sent) -> None:
-        self._bytes -= len(sent.letter)
-        self._lose(sent)
 
     def _lose(self, sent: _Sent) -> None:
         self.gave_up.add(sent.namespace)

@@ -1,7 +1,8 @@
-"""What one node has heard of one namespace: how far, from whom, and who must not hear it again. Pure."""
+"""What one node has heard of one namespace: how far, from whom, and who must not hear it again."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from server.realtime.link import Member
 _POSITION = re.compile(r"([0-9]{1,16})-([0-9a-f]{10})-([0-9]{1,16})")
 
 MAX_ORIGINS = 10_000  # nodes that were ever heard of
+MAX_WAITING = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,36 @@ class Feed:
     floors: dict[Member, int] = field(default_factory=dict)
     since: dict[Member, float] = field(default_factory=dict)
     moved: dict[str, dict[Member, int]] = field(default_factory=dict)
+    overflowed: bool = False
+    _marks: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
     _heard: dict[str, int] = field(default_factory=dict)  # origin -> number
 
     def advance(self, offset: int) -> None:
         self.newest = max(self.newest, offset)
+        if self._marks:
+            for mark, reached in self._marks:
+                if mark <= self.newest and not reached.done():
+                    reached.set_result(None)
+            self._marks = [(mark, reached) for mark, reached in self._marks if not reached.done()]
         if self.floors:
             self.floors = {member: floor for member, floor in self.floors.items() if floor > self.newest}
+
+    def reaches(self, offset: int) -> asyncio.Future[None]:
+        """Done when all up to it was delivered here."""
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if offset <= self.newest:
+            reached.set_result(None)
+        else:
+            self._marks.append((offset, reached))
+        return reached
+
+    def wait(self, offset: int, letter: Letter) -> None:
+        """While older ones are fetched. What there is no room for is in the logs too."""
+        if self.waiting is not None and not self.overflowed:
+            self.waiting.append((offset, letter))
+            if len(self.waiting) > MAX_WAITING:
+                self.waiting.clear()
+                self.overflowed = True
 
     def have(self, offset: int, letter: Letter) -> list[str]:
         """The members who have it already."""
@@ -81,15 +107,21 @@ class Feed:
         moved = self.moved.get(letter.origin)
         if moved:
             found += [member.sid for member, number in moved.items() if letter.number <= number]
-            self.moved[letter.origin] = {member: number for member, number in moved.items() if number > letter.number}
+            behind = {member: number for member, number in moved.items() if number > letter.number}
+            if behind:
+                self.moved[letter.origin] = behind
+            else:
+                del self.moved[letter.origin]
         return found
 
     def forget(self, member: Member) -> None:
         self.arrivals.pop(member, None)
         self.floors.pop(member, None)
         self.since.pop(member, None)
-        for moved in self.moved.values():
+        for origin, moved in list(self.moved.items()):
             moved.pop(member, None)
+            if not moved:
+                del self.moved[origin]
 
     def was_missed(self, letter: Letter) -> bool:
         """Of one from before Redis lost what it knew: whether this node was there, and did not hear it."""

@@ -19,7 +19,8 @@ from server.realtime.link import Member
 
 log = structlog.get_logger(__name__)
 
-LOGS_A_TURN = 200  # read at once
+LOGS_A_TURN = 2000  # read at once: some 20 ms of Redis
+AHEAD_SECONDS = 3600
 MAX_READ = 100_000  # of one log
 
 
@@ -33,6 +34,7 @@ class Feeds:
         forgotten: Callable[[str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
+        time: Callable[[], float] = time.time,
     ) -> None:
         """`deliver` an event of another node, with its offset; `rooms` of a namespace that have members here;
         `forgotten`: Redis lost what it knew of a namespace."""
@@ -42,6 +44,7 @@ class Feeds:
         self._rooms = rooms
         self._forgotten = forgotten
         self._clock = clock
+        self._time = time
         self._feeds: dict[str, Feed] = {}
         node.deaf.append(self._hold)
         node.hearing.append(self._repair)
@@ -67,18 +70,22 @@ class Feeds:
     def hear(self, offset: int, letter: Letter) -> None:
         """A logged event."""
         feed = self._feeds.get(letter.namespace)
-        if feed is None:
+        if feed is None or offset > self._latest():
             return
         if feed.waiting is not None:
-            feed.waiting.append((offset, letter))
+            feed.wait(offset, letter)
         else:
             self._take(feed, offset, letter)
 
     def pulse(self, offset: int, namespace: str) -> None:
         """What is heard from here on is newer."""
         feed = self._feeds.get(namespace)
-        if feed is not None and feed.waiting is None:
+        if feed is not None and feed.waiting is None and offset <= self._latest():
             feed.advance(offset)
+
+    def _latest(self) -> int:
+        """Offsets follow Redis's clock, which may be ahead of this node's: above this it is none of Redis's."""
+        return int((self._time() + AHEAD_SECONDS) * 1_000_000)
 
     def _take(self, feed: Feed, offset: int, letter: Letter) -> None:
         if letter.origin != self._node.id and feed.is_news(letter):
@@ -92,26 +99,46 @@ class Feeds:
 
     async def _repair(self) -> None:
         """Listening again: what was said meanwhile is in the logs. Raises RedisAway."""
-        while feed := next((each for each in self._feeds.values() if each.waiting is not None), None):
-            await self._node.patient(self._node.listener.confirmed())
-            until = await self.newest(feed.namespace)
-            now = self._clock()
-            feed.newest = feed.newest or _offset_at(feed.opened_at, now, until)
-            for member, at in feed.since.items():
-                feed.floors[member] = _offset_at(at, now, until)
-            feed.since.clear()
-            after = dict.fromkeys(self._rooms(feed.namespace), feed.newest)
-            for offset, letter in await self.read(feed.namespace, after, until):
+        try:
+            while feed := next((each for each in self._feeds.values() if each.waiting is not None), None):
+                await self._fill(feed)
+        except BaseException:
+            self._hold()  # those that are filled already have a new gap
+            raise
+
+    async def _fill(self, feed: Feed) -> None:
+        await self._node.patient(self._node.listener.confirmed())
+        until = await self.newest(feed.namespace)
+        now = self._clock()
+        feed.newest = feed.newest or _offset_at(feed.opened_at, now, until)
+        for member, at in feed.since.items():
+            feed.floors[member] = _offset_at(at, now, until)
+        feed.since.clear()
+        after = dict.fromkeys(self._rooms(feed.namespace), feed.newest)
+        for offset, letter in await self.read(feed.namespace, after, until):
+            self._take(feed, offset, letter)
+        feed.advance(until)
+        if feed.overflowed:
+            feed.overflowed = False
+            return
+        waiting, feed.waiting = feed.waiting or [], None
+        for offset, letter in waiting:
+            if offset > until:
                 self._take(feed, offset, letter)
-            feed.advance(until)
-            waiting, feed.waiting = feed.waiting or [], None
-            for offset, letter in waiting:
-                if offset > until:
-                    self._take(feed, offset, letter)
+
+    async def heard(self, feed: Feed) -> int:
+        """An offset: all up to it was heard here, and all that is logged after now is above it. Raises RedisAway."""
+        newest, pulse = self._newest(feed.namespace), self._pulse(feed)  # in this order
+        offset = int(await self._node.patient(newest))
+        await self._node.patient(asyncio.gather(pulse, feed.reaches(offset)))
+        return offset
 
     async def newest(self, namespace: str) -> int:
         """An offset: all that is logged after now is above it. Raises RedisAway."""
-        return int(await self._node.run(scripts.NEWEST, [self._node.keys.offset(namespace)], []))
+        return int(await self._node.patient(self._newest(namespace)))
+
+    def _newest(self, namespace: str) -> asyncio.Future[Any]:
+        return self._node.commands.run(scripts.NEWEST, [self._node.keys.offset(namespace)], [])
 
     async def read(self, namespace: str, after: Mapping[str, int], until: int) -> list[tuple[int, Letter]]:
         """What rooms' logs have, each behind its offset, in order, each once. Raises RedisAway."""
@@ -125,8 +152,8 @@ class Feeds:
             for entries in await self._node.patient(asyncio.gather(*reads)):
                 for id, fields in entries:
                     offset = int(id.partition(b"-")[0])
-                    if offset not in found:
-                        found[offset] = letters.decode(fields[1])
+                    if offset not in found and (letter := _decoded(fields[1])) is not None:
+                        found[offset] = letter
         return sorted(found.items())
 
     # -- whether Redis still knows what it knew -----------------------------------------------------------------
@@ -155,22 +182,32 @@ class Feeds:
 
     async def check(self, used: Collection[str]) -> None:
         """At each pulse: closes what is not `used` any more. Raises RedisAway."""
-        keys, commands = self._node.keys, self._node.commands
         for namespace in [each for each in self._feeds if each not in used]:
             del self._feeds[namespace]
-            self._node.listener.unsubscribe(keys.channel(namespace, ""))
+            self._node.listener.unsubscribe(self._node.keys.channel(namespace, ""))
         feeds = list(self._feeds.values())
-        pulses: list[asyncio.Future[Any]] = []
-        for feed in feeds:
-            names = [keys.offset(feed.namespace), keys.epoch(feed.namespace)]
-            pulses.append(commands.run(scripts.PULSE, names, [self._node.channel, feed.namespace]))
-        if not pulses:
+        if not feeds:
             return
-        for feed, epoch in zip(feeds, await self._node.patient(asyncio.gather(*pulses)), strict=True):
+        epochs = await self._node.patient(asyncio.gather(*map(self._pulse, feeds)))
+        for feed, epoch in zip(feeds, epochs, strict=True):
             if epoch != feed.epoch or feed.namespace in self._dispatch.gave_up:
                 await self.meet(feed)
+
+    def _pulse(self, feed: Feed) -> asyncio.Future[Any]:
+        """The epoch; the newest offset is heard."""
+        keys = self._node.keys
+        names = [keys.offset(feed.namespace), keys.epoch(feed.namespace)]
+        return self._node.commands.run(scripts.PULSE, names, [self._node.channel, feed.namespace])
 
 
 def _offset_at(moment: float, now: float, newest: int) -> int:
     """What the newest offset was then: they are microseconds of Redis's clock."""
     return newest - int((now - moment) * 1_000_000)
+
+
+def _decoded(letter: bytes) -> Letter | None:
+    try:
+        return letters.decode(letter)
+    except (ValueError, TypeError) as error:  # no node wrote it
+        log.warning("no letter in a log", reason=str(error))
+        return None

@@ -65,9 +65,9 @@ class Listener(Wire):
             self._send("UNSUBSCRIBE", channel)
 
     async def confirmed(self) -> None:
-        """All that was asked for is in force."""
-        while self._awaited:
-            await asyncio.wait(self._awaited.values())
+        """What was asked for before now is in force."""
+        if self._awaited:
+            await asyncio.wait(list(self._awaited.values()))
 
     @property
     def lively(self) -> bool:

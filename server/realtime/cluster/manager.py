@@ -47,7 +47,7 @@ class ClusterFanout(Fanout):
         super().__init__(most_held=most_held)
         self.node = node
         self._dispatch = dispatch
-        self._unsettled: dict[Member, list[asyncio.Future[Any]]] = {}
+        self._unsettled: dict[Member, set[asyncio.Future[Any]]] = {}
         self._feeds = Feeds(node, dispatch, self._deliver_other, self._rooms_here, self._forgotten)
         self._returning = None
         if sessions is not None:
@@ -77,6 +77,8 @@ class ClusterFanout(Fanout):
             self._subscribe(member, ALL)
             if self.node.commands.ready:
                 self.node.spawn(self._meet(feed), "hello")
+        elif (pending := self.node.listener.pending(self.node.keys.channel(namespace, ALL))) is not None:
+            self._settles_with(member, pending)
         if feed.waiting is not None:
             self._feeds.begins_now(feed, member)
         return member
@@ -123,7 +125,10 @@ class ClusterFanout(Fanout):
             self._settles_with(member, pending)
 
     def _settles_with(self, member: Member, answer: asyncio.Future[Any]) -> None:
-        self._unsettled.setdefault(member, []).append(answer)
+        if not answer.done():
+            pending = self._unsettled.setdefault(member, set())
+            pending.add(answer)
+            answer.add_done_callback(pending.discard)
 
     def _left_behind(self, member: Member, room: str) -> None:
         if len(self._rooms.get((member.namespace, room), ())) == 1:
@@ -147,11 +152,11 @@ class ClusterFanout(Fanout):
         parts = encode(wire.EVENT, namespace, arguments)
         if volatile:
             key = None if conflate is None else repr((arguments[0], conflate))
-            channels = [name for each in rooms if (name := self._channel(namespace, each).removeprefix("@"))]
+            channels = [self._channel(namespace, each) for each in rooms]
             number = self._dispatch.next_number(f"{namespace} volatile") if len(channels) > 1 else 0
             letter = Letter(self.node.id, number, namespace, [*rooms], [*skip], parts, key)
             self._spread_volatile(letter)
-            if channels:
+            if any(channels):
                 self._dispatch.volatile(letter, channels)
             return
         plain = frames.message(*parts)
@@ -287,7 +292,7 @@ class ClusterFanout(Fanout):
                 super().enter(member, room)
                 self._subscribe(member, room)
         try:
-            subscribed = self._unsettled.pop(member, [])
+            subscribed = self._unsettled.pop(member, ())
             member.resumed = await returning.catch_up(member, found, offset, subscribed)
         except RedisAway as away:
             log.info("a session could not be resumed", reason=str(away))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from redis.exceptions import RedisError
 from server.errors import AtriumError
 from server.realtime.cluster.address import Connect, RedisAway
 from server.realtime.cluster.commands import STALLED_SECONDS, Commands
+from server.realtime.cluster.complaints import Complaints
 from server.realtime.cluster.keys import NODES, Keys
 from server.realtime.cluster.listener import Listener
 from server.realtime.cluster.scripts import BEAT, Script
@@ -74,6 +76,8 @@ class Node:
         self._answers: dict[str, Answer] = {}
         self._questions: dict[str, asyncio.Future[Body]] = {}
         self._tasks = Tasks()
+        self._sweeping = False
+        self._complaints = Complaints(log)
 
     @property
     def up(self) -> bool:
@@ -112,6 +116,7 @@ class Node:
         self.listener.subscribe(self.channel)
         self._tasks.start(self.commands.serve(), "redis commands")
         self._tasks.start(self.listener.serve(), "redis listener")
+        self._tasks.start(self._live(), "beat")
         self._tasks.start(self._pulse(), "pulse")
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -133,37 +138,62 @@ class Node:
     def spawn(self, work: Any, name: str) -> None:
         self._tasks.start(work, name)
 
+    async def _live(self) -> None:
+        """Nothing else is waited for here: who does not beat is dead to the others."""
+        while True:
+            await asyncio.sleep(PULSE_SECONDS)
+            if self.commands.ready:
+                with contextlib.suppress(RedisAway):
+                    dead = await self._beat()
+                    if dead and not self._sweeping:
+                        self._sweeping = True
+                        self.spawn(self._sweep(dead), "sweep")
+
     async def _pulse(self) -> None:
         while True:
             await asyncio.sleep(PULSE_SECONDS)
-            if not self.commands.ready:
-                continue
-            try:
-                await self._sweep(await self._beat())
-                for hook in self.pulses:
-                    await hook()
-            except RedisAway as error:
-                log.info("no pulse", reason=str(error))
-            except Exception:
-                log.exception("pulse failed")
+            for hook in self.pulses:
+                if self.commands.ready:
+                    await self._run_hook(hook)
+
+    async def _run_hook(self, hook: Hook) -> None:
+        try:
+            await hook()
+        except RedisAway as error:
+            log.info("no pulse", reason=str(error))
+        except Exception:
+            log.exception("pulse failed")
 
     async def _beat(self) -> list[str]:
         """The nodes that are dead."""
         forgotten, dead = await self.run(BEAT, [self._alive], [self.id, DEAD_SECONDS, self.channel])
         if forgotten:
-            await self._renew()
+            self.spawn(self._renew(), "renewal")
         return [node.decode() for node in dead]
 
     async def _sweep(self, dead: Sequence[str]) -> None:
-        for node in dead:
-            log.info("a node died", node=node)
-            for sweep in self.sweeps:
-                await sweep(node)
-            await self.call("ZREM", self._alive, node)
+        try:
+            for node in dead:
+                log.info("a node died", node=node)
+                for sweep in self.sweeps:
+                    await sweep(node)
+                await self.call("ZREM", self._alive, node)
+        except RedisAway as error:
+            log.info("a dead node is not swept yet", reason=str(error))
+        except Exception:
+            log.exception("a dead node could not be swept")
+        finally:
+            self._sweeping = False
 
     async def _renew(self) -> None:
-        for hook in self.renewals:
-            await hook()
+        """Begins anew in a pulse, where it failed."""
+        try:
+            for hook in self.renewals:
+                await hook()
+        except RedisAway as error:
+            log.info("not renewed yet", reason=str(error))
+            await asyncio.sleep(PULSE_SECONDS)
+            self.spawn(self._renew(), "renewal")
 
     async def _commands_opened(self) -> None:
         for hook in self.returns:
@@ -193,8 +223,8 @@ class Node:
                 self._spoken(message[5:])
             elif message != b"beat":
                 self.direct(message)
-        except Exception:
-            log.exception("what was heard is no use", channel=channel)
+        except Exception as error:
+            self._complaints.say("what was heard is no use", channel=channel, reason=repr(error)[:200])
 
     # -- nodes speak --------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from socketio import packet as wire
 from server.errors import AtriumError
 from server.realtime import rooms
 from server.realtime.cluster.address import RedisAway
+from server.realtime.cluster.complaints import Complaints
 from server.realtime.cluster.manager import SID, ClusterFanout
 from server.realtime.cluster.node import ID_CHARS
 from server.realtime.cluster.ordered import TELL, Ordered
@@ -32,7 +33,7 @@ from server.realtime.cluster.scripts import script
 from server.realtime.packets import Packet, encode
 from server.realtime.schema import Payload
 
-log = structlog.get_logger(__name__)
+complaints = Complaints(structlog.get_logger(__name__))
 
 STOCK_CHANNEL = "socketio"
 MAX_BYTES = 1024 * 1024
@@ -132,7 +133,7 @@ class Outside:
     def _hear(self, channel: str, message: bytes) -> None:
         """What it spawns asks Redis at once, so in the order in which it was heard."""
         if len(message) > MAX_BYTES:
-            log.warning("a message from outside is too big", channel=channel, bytes=len(message))
+            complaints.say("a message from outside is too big", channel=channel, bytes=len(message))
             return
         sighting = self._sightings.add(channel, message)
         name = channel.removeprefix(f"{self._node.keys.prefix}:")
@@ -207,7 +208,7 @@ async def _logged(work: Awaitable[None], channel: str) -> None:
     """Nobody waits for an answer."""
     try:
         await work
-    except RedisAway as away:
-        log.warning("redis went away with a message from outside", channel=channel, reason=str(away))
+    except RedisAway as away:  # another node may have acted; and what was sent may be done yet
+        complaints.say("redis did not answer for a message from outside", channel=channel, reason=str(away))
     except (AtriumError, ValidationError, ValueError, TypeError, LookupError, binascii.Error) as error:
-        log.warning("a message from outside is no use", channel=channel, reason=str(error))
+        complaints.say("a message from outside is no use", channel=channel, reason=str(error)[:200])

@@ -120,9 +120,13 @@ class Returning:
                     continue
                 if answer == 0:
                     self._stale.add(member)
-                elif answer == -1:  # another node took it while this one was cut off
-                    member.link.session.end(self.server.reason.TRANSPORT_CLOSE, protocol.SESSION_REPLACED)
+                elif answer == -1:
+                    self._lost(member)
         self.refresh()
+
+    def _lost(self, member: Member) -> None:
+        """Another node took its session while this one was cut off."""
+        member.link.session.end(self.server.reason.TRANSPORT_CLOSE, protocol.SESSION_REPLACED)
 
     def _begin(self, member: Member, session: Recoverable) -> None:
         member.recoverable = session
@@ -138,9 +142,13 @@ class Returning:
         self._unsettled(member, answer)
 
         def written(done: asyncio.Future[Any]) -> None:
-            failed = not done.cancelled() and done.exception() is not None
-            if failed and member.recoverable is not None and self._members.get(member.recoverable.pid) is member:
+            session = member.recoverable
+            if done.cancelled() or session is None or self._members.get(session.pid) is not member:
+                return
+            if done.exception() is not None:
                 self._stale.add(member)
+            elif done.result() == -1:
+                self._lost(member)
 
         answer.add_done_callback(written)
 
@@ -153,11 +161,13 @@ class Returning:
         for _ in range(2):
             if not isinstance(found, Held):
                 return found
-            if found.node == self._node.id:
-                return None  # it answered a ping
             try:
                 body = {"namespace": member.namespace, "link": found.link}
-                if not (await self._node.ask(found.node, "yield", body, patience=YIELD_SECONDS)).get("gone"):
+                if found.node == self._node.id:
+                    answer: Mapping[str, Any] = await self._yield(body)
+                else:
+                    answer = await self._node.ask(found.node, "yield", body, patience=YIELD_SECONDS)
+                if not answer.get("gone"):
                     return None
             except NodeGone:
                 log.info("a session's node is gone", node=found.node)
@@ -191,10 +201,12 @@ class Returning:
         if seen is None or (found.before and (offset is None or seen.offset < found.start)):
             return False  # no offset of ours, or one from before Redis lost what it knew
         own = self._dispatch.number(namespace)
-        if subscribed:
-            await self._node.patient(asyncio.gather(*subscribed))
+        if subscribed:  # by others too: they are not to be cancelled with this wait
+            done, _ = await self._node.patient(asyncio.wait(subscribed))
+            for each in done:
+                each.result()
         await self._node.patient(self._dispatch.flushed())
-        until = await self._feeds.newest(namespace)
+        until = await self._feeds.heard(feed)
         floor = max(seen.offset, found.start)
         after = {room: max(floor, entered) for room, entered in found.rooms.items()}
         if seen.offset > until or not await self._is_whole(namespace, after, floor):
@@ -207,8 +219,6 @@ class Returning:
                 number = str(Position(entry, seen.node or self._node.id, seen.number))
                 missed.append((letter.rooms, frames.message(*with_offset(letter.parts, number))))
         feed.arrivals[member].has_all_up_to(until)
-        if until > feed.newest:
-            feed.floors[member] = until
         if seen.node and seen.node != self._node.id:
             feed.moved.setdefault(seen.node, {})[member] = seen.number
         return True

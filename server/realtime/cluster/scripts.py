@@ -38,9 +38,17 @@ local function next_offset(key)
 end
 """
 
+PUBLISH = """
+local function publish(channel, home, message)
+  if channel:sub(1, 1) == '@' then channel = redis.call('GET', home) or channel:sub(2) end
+  if channel ~= '' then redis.call('PUBLISH', channel, message) end
+end
+"""
+
 #: A room's log gets an event, and is cut where it is too long or too old. A retention is in ms.
 KEEP = (
     OFFSETS
+    + PUBLISH
     + """
 local function keep(log, lost, offset, letter, retention, cap)
   redis.call('XADD', log, 'MINID', '~', text(offset - retention * 1000), offset .. '-0', 'm', letter)
@@ -50,10 +58,6 @@ local function keep(log, lost, offset, letter, retention, cap)
     local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1][1]
     redis.call('SET', lost, first:match('^%d+'), 'PX', retention)
   end
-end
-local function publish(channel, home, message)
-  if channel:sub(1, 1) == '@' then channel = redis.call('GET', home) or channel:sub(2) end
-  if channel ~= '' then redis.call('PUBLISH', channel, message) end
 end
 """
 )
@@ -76,6 +80,9 @@ return offset
 """
 )
 
+#: A volatile event for one connection. KEYS home. ARGV channel as EMIT has it, letter.
+TELL = script(PUBLISH + "publish(ARGV[1], KEYS[1], ARGV[2])")
+
 #: A node's pulse in one namespace: what it is told on its channel after this is newer than the offset. Nothing where
 #: Redis has lost what it knew. KEYS offset, epoch. ARGV channel, namespace.
 PULSE = script(
@@ -90,15 +97,17 @@ return epoch
 """
 )
 
-#: A node comes (back): the epoch, and the newest offset. An epoch ends when Redis knows less than the node does.
+#: A node comes (back): the epoch, and the newest offset. An epoch ends when Redis knows less than the node does, and
+#: with each run of the server, which may have begun with what an earlier one had saved.
 #: KEYS offset, epoch, gap. ARGV the node's newest offset, an epoch to begin with, and whether it gave up events.
 HELLO = script(
     OFFSETS
     + """
 local known = tonumber(ARGV[1])
+local run = redis.call('INFO', 'server'):match('run_id:(%x+)') or ''
 local epoch = redis.call('GET', KEYS[2])
-if not epoch or tonumber(redis.call('GET', KEYS[1]) or '0') < known then
-  epoch = ARGV[2]
+if not epoch or epoch:match(':(%x*)$') ~= run or tonumber(redis.call('GET', KEYS[1]) or '0') < known then
+  epoch = ARGV[2] .. ':' .. run
   redis.call('SET', KEYS[2], epoch)
   redis.call('SET', KEYS[1], text(math.max(known, newest(KEYS[1]))))
 end
@@ -121,19 +130,22 @@ return offset
 
 #: A session: written whole where fields are given, else only if it is there. Rooms that it is in already keep the
 #: offset at which it entered them; written whole, it is in no others.
-#: KEYS offset, session, home. ARGV lifetime (ms), count of fields, fields and values, rooms.
+#: KEYS offset, session, home. ARGV holder, lifetime (ms), count of fields, fields and values, rooms. -1 where somebody
+#: else has it.
 SESSION_WRITE = script(
     OFFSETS
     + """
-local fields = tonumber(ARGV[2])
+local fields = tonumber(ARGV[3])
 local known = redis.call('HGETALL', KEYS[2])
 if fields == 0 and #known == 0 then return false end
+local holder = redis.call('HGET', KEYS[2], 'holder')
+if holder and holder ~= '' and holder ~= ARGV[1] then return -1 end
 local offset = text(newest(KEYS[1]))
 redis.call('SET', KEYS[1], offset)
-for i = 3, 1 + 2 * fields, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+for i = 4, 2 + 2 * fields, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
 redis.call('HSETNX', KEYS[2], 'start', offset)
 local wanted = {}
-for i = 3 + 2 * fields, #ARGV do
+for i = 4 + 2 * fields, #ARGV do
   wanted['in:' .. ARGV[i]] = true
   redis.call('HSETNX', KEYS[2], 'in:' .. ARGV[i], offset)
 end
@@ -142,8 +154,8 @@ if fields > 0 then
     if known[i]:sub(1, 3) == 'in:' and not wanted[known[i]] then redis.call('HDEL', KEYS[2], known[i]) end
   end
 end
-redis.call('PEXPIRE', KEYS[2], ARGV[1])
-redis.call('PEXPIRE', KEYS[3], ARGV[1])
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+redis.call('PEXPIRE', KEYS[3], ARGV[2])
 return offset
 """
 )

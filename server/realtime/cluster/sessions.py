@@ -67,11 +67,11 @@ class Sessions:
             "before": before,
         }
         flat = [part for field in fields.items() for part in field]
-        arguments: list[Arg] = [int(self.lifetime * 1000), len(fields), *flat, *rooms]
+        arguments: list[Arg] = [self.holder(member), int(self.lifetime * 1000), len(fields), *flat, *rooms]
         return self._node.commands.run(scripts.SESSION_WRITE, self._three(member, pid), arguments)
 
     def enter(self, member: Member, pid: str, room: str) -> Any:
-        arguments: list[Arg] = [int(self.lifetime * 1000), 0, room]
+        arguments: list[Arg] = [self.holder(member), int(self.lifetime * 1000), 0, room]
         return self._node.commands.run(scripts.SESSION_WRITE, self._three(member, pid), arguments)
 
     def leave(self, member: Member, pid: str, room: str) -> Any:

@@ -33,8 +33,8 @@ class Wire(ABC):
         closed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`opened` is awaited on each new connection, which is `ready` when it returns; `closed`: a ready one broke.
-        The clock is monotonic and in seconds."""
+        """`opened` is awaited on each new connection, which is `ready` when it returns; `closed`: it broke, or could
+        not be made. The clock is monotonic and in seconds."""
         self._connect = connect
         self._opened = opened
         self._closed = closed
@@ -89,8 +89,8 @@ class Wire(ABC):
                 log.exception("a connection to redis failed")
             if self.ready:
                 self._is_ready.clear()
-                self._closed()
                 backoff = FIRST_BACKOFF
+            self._closed()
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311 - so that nodes do not all come at once
             backoff = min(2 * backoff, LAST_BACKOFF)
 
