@@ -9,10 +9,13 @@ from pathlib import Path
 import click
 
 from tests.bench import report
+from tests.bench.cluster import CLUSTER_WORKLOADS
 from tests.bench.peers import LOAD_CORE
-from tests.bench.workloads import WORKLOADS, Figures, Workload
+from tests.bench.workloads import WORKLOADS as ONE_NODE_WORKLOADS
+from tests.bench.workloads import Figures, Workload
 
 RESULTS = Path(__file__).parent / "results.md"
+WORKLOADS = (*ONE_NODE_WORKLOADS, *CLUSTER_WORKLOADS)
 
 
 def run(workload: Workload, rounds: int, only: tuple[str, ...]) -> str:

@@ -91,21 +91,21 @@ class Load:
 
     # -- connecting ---------------------------------------------------------------------------------------------
 
-    def connect(self, tokens: Sequence[str], *, at_once: int = 50) -> None:
-        """Returns when all are connected; that many are under way at a time."""
+    def connect(self, tokens: Sequence[str], *, port: int | None = None, at_once: int = 50) -> None:
+        """Returns when all are connected, to another `port` where one is given; that many are under way at a time."""
         target = len(self.clients) + len(tokens)
         waiting = iter(tokens)
         while self._opened < target:
             under_way = len(self.clients) - self._opened
             for token in islice(waiting, at_once - under_way):
-                self._open(token)
+                self._open(token, port or self._port)
             self._turn()
 
-    def _open(self, token: str) -> None:
+    def _open(self, token: str, port: int) -> None:
         connection = socket.socket()
         if self._unread_bytes is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._unread_bytes)
-        connection.connect(("127.0.0.1", self._port))
+        connection.connect(("127.0.0.1", port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = Client(connection, token)
         self.clients.append(client)
@@ -143,6 +143,7 @@ class Load:
         self._stamp = slice(start, start + STAMP_DIGITS)
         start = message.find(stamp)
         self._prefix = message[:start]
+        self._answer = None
 
     def answer(self, prefix: bytes, answer: Callable[[Client], None]) -> None:
         """Messages from here on begin so; each is answered at once."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,24 +79,67 @@ class Server:
         return int(found[1]) * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Nodes of a peer, and the Redis they share, which costs apart."""
+
+    nodes: list[Server]
+    redis: Server
+
+    def cpu_seconds(self) -> float:
+        return sum(node.cpu_seconds() for node in self.nodes)
+
+    @property
+    def redis_url(self) -> str:
+        return redis_url(self.redis)
+
+
+def redis_url(redis: Server) -> str:
+    return f"redis://127.0.0.1:{redis.port}/0"
+
+
 @contextmanager
-def serving(peer: Peer, *options: str) -> Iterator[Server]:
+def clustered(peer: Peer, nodes: int) -> Iterator[Cluster]:
+    """All on the servers' core."""
+    with ExitStack() as stack:
+        redis = stack.enter_context(_redis())
+        yield Cluster([stack.enter_context(serving(peer, redis_url(redis))) for _ in range(nodes)], redis)
+
+
+@contextmanager
+def _redis() -> Iterator[Server]:
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
-        process = subprocess.Popen(
-            ["taskset", "-c", str(SERVER_CORE), *peer.command(Path(directory)), str(port), SECRET, *options],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            if process.stdout.readline() != "READY\n":
-                raise RuntimeError(f"{peer.name} did not start")
+        command: list[str | Path] = ["redis-server", "--port", str(port), "--save", "", "--dir", directory]
+        with _running(command, "Ready to accept connections") as process:
             yield Server(process, port)
-        finally:
-            process.kill()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+
+
+@contextmanager
+def serving(peer: Peer, *options: str, port: int | None = None) -> Iterator[Server]:
+    port = port or free_port()
+    with tempfile.TemporaryDirectory() as directory:
+        command = [*peer.command(Path(directory)), str(port), SECRET, *options]
+        with _running(command, "READY") as process:
+            yield Server(process, port)
+
+
+@contextmanager
+def _running(command: list[str | Path], ready: str) -> Iterator[subprocess.Popen[str]]:
+    """On the servers' core, from the line on that says so."""
+    process = subprocess.Popen(
+        ["taskset", "-c", str(SERVER_CORE), *command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        if not any(ready in line for line in process.stdout):
+            raise RuntimeError(f"{command[0]} did not start")
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

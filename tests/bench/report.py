@@ -33,10 +33,10 @@ def heading(command: str, rounds: int) -> str:
         f"{', '.join(f'{name} {version}' for name, version in _versions().items())}.",
         "",
         f"Each figure is the median of {rounds} rounds, with the lowest and the highest. In a round the peers take",
-        "turns, each a fresh process alone on one core, the load on another. CPU is the server's own, of all its",
-        "threads, by `/proc`, for each message delivered (for each round trip in `ack`). Latency is from the emit to",
-        "the client's read, and thus partly the load's own: where that is busy for over 90 % of the time, it is marked",
-        "with ⚠.",
+        "turns, each a fresh process alone on one core, the load on another; the nodes of a cluster and their Redis",
+        "share that core. CPU is the server's own, of all its threads, by `/proc`, for each message delivered (for",
+        "each round trip in `ack`). Latency is from the emit to the client's read, and thus partly the load's own:",
+        "where that is busy for over 90 % of the time, it is marked with ⚠.",
         "",
     ]
     return "\n".join(lines)
@@ -111,10 +111,14 @@ def _versions() -> dict[str, str]:
         "Python": platform.python_version(),
         **installed,
         "Node": _output("node", "--version").removeprefix("v"),
-        "socket.io": packages["node_modules/socket.io"]["version"],
+        **{
+            name: packages[f"node_modules/{name}"]["version"]
+            for name in ("socket.io", "@socket.io/redis-adapter", "socket.io-client")
+        },
         "ws": packages["node_modules/ws"]["version"],
         **peers,
         "gcc": _output("gcc", "-dumpfullversion"),
+        "Redis": re.sub(r".* v=(\S+) .*", r"\1", _output("redis-server", "--version")),
     }
 
 

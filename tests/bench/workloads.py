@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from server.auth.tokens import mint
 from tests.bench.load import STAMP_DIGITS, Client, Load, frame, masked, undisturbed
-from tests.bench.peers import ATRIUM, FASTAPI, FLOOR, NODE, SECRET, SOCKETIO, STOCK, Peer, Server, serving
+from tests.bench.peers import ATRIUM, FASTAPI, FLOOR, NODE, SECRET, SOCKETIO, STOCK, Cluster, Peer, Server, serving
 
 STAMP = b"0" * STAMP_DIGITS
 BURST = 20
@@ -43,7 +43,7 @@ class Workload:
 
 
 @contextmanager
-def _measured(server: Server, load: Load, figures: Figures) -> Iterator[None]:
+def measured(server: Server | Cluster, load: Load, figures: Figures) -> Iterator[None]:
     """What server and load did from here to the end of the block."""
     load.latencies = type(load.latencies)("q")
     delivered, wire_bytes = load.delivered, load.wire_bytes
@@ -66,14 +66,14 @@ def _measured(server: Server, load: Load, figures: Figures) -> Iterator[None]:
         figures |= {"CPU s": server_cpu, "wall s": wall}
 
 
-def _tokens(count: int) -> list[str]:
+def tokens(count: int) -> list[str]:
     return [mint(SECRET, f"user-{number}") for number in range(count)]
 
 
 # -- broadcasts -----------------------------------------------------------------------------------------------------
 
 
-def _text(size: int) -> list[dict[str, object]]:
+def text(size: int) -> list[dict[str, object]]:
     empty = len(_json({"stamp": STAMP.decode(), "text": ""}))
     return [{"stamp": STAMP.decode(), "text": "x" * (size - empty)}]
 
@@ -117,6 +117,7 @@ class Broadcast:
     clients: int = 500
     deflate: bool = False
     eased: bool = False  # a peer that cannot keep up with the interval gets a longer one
+    room: str | None = None  # which those `clients` have joined; none: everybody
 
     def __call__(self, peer: Peer) -> Figures:
         figures: Figures = {}
@@ -127,10 +128,10 @@ class Broadcast:
         messages = round(self.messages * pace / BURST) * BURST
         with serving(peer, *options) as server:
             load = Load(server.port, dialect)
-            load.connect(_tokens(self.clients))
+            load.connect(tokens(self.clients))
             self.expected(load, peer)
             self.emit(load, peer, "paced" if paced else "burst", BURST, 20)
-            with _measured(server, load, figures):
+            with measured(server, load, figures):
                 self.emit(
                     load, peer, self.pattern, messages, round(self.interval_ms / pace) if paced else self.interval_ms
                 )
@@ -144,12 +145,14 @@ class Broadcast:
             words = (pattern, messages, interval_ms, ready.find(STAMP), len(ready), self.clients)
             load.send(first, " ".join(map(str, words)).encode() + b"\n" + ready)
         else:
-            command = {
+            command: dict[str, object] = {
                 "pattern": pattern,
                 "messages": messages,
                 "interval_ms": interval_ms,
                 "payloads": self.payloads,
             }
+            if self.room is not None:
+                command["room"] = self.room
             event = b"42/bench," + _json(["broadcast", command])
             load.send(first, event if peer.dialect == SOCKETIO else _json(command))
         load.receive(messages=messages * self.clients)
@@ -180,12 +183,12 @@ def _ack(peer: Peer) -> Figures:
 
     with serving(peer) as server:
         load = Load(server.port, peer.dialect)
-        load.connect(_tokens(ACK_CLIENTS))
+        load.connect(tokens(ACK_CLIENTS))
         load.answer(b'43/bench,7[{"ok":true', send)
         for client in load.clients:
             send(client)
         load.receive(seconds=WARM_SECONDS)
-        with _measured(server, load, figures):
+        with measured(server, load, figures):
             load.receive(seconds=ACK_SECONDS)
         load.close()
     return figures
@@ -200,12 +203,12 @@ def _connect(peer: Peer) -> Figures:
     figures: Figures = {}
     with serving(peer) as server:
         warm = Load(server.port, peer.dialect)
-        warm.connect(_tokens(CONNECTIONS // 2))
+        warm.connect(tokens(CONNECTIONS // 2))
         warm.close()
         load = Load(server.port, peer.dialect)
-        tokens = _tokens(CONNECTIONS)
-        with _measured(server, load, figures):
-            load.connect(tokens)
+        newcomers = tokens(CONNECTIONS)
+        with measured(server, load, figures):
+            load.connect(newcomers)
         load.close()
     figures["connects per CPU s"] = CONNECTIONS / figures["CPU s"]
     figures["connects per s"] = CONNECTIONS / figures["wall s"]
@@ -215,15 +218,15 @@ def _connect(peer: Peer) -> Figures:
 def _idle(peer: Peer) -> Figures:
     """What 2,000 connections that do nothing add to a server that has seen some; that they are all there is then shown
     by broadcasts that reach them."""
-    proof = Broadcast("burst", BURST, 0, _text(300), clients=CONNECTIONS)
+    proof = Broadcast("burst", BURST, 0, text(300), clients=CONNECTIONS)
     with serving(peer) as server:
         warm = Load(server.port, peer.dialect)
-        warm.connect(_tokens(50))
+        warm.connect(tokens(50))
         warm.close()
         time.sleep(SETTLE_SECONDS)
         before = server.rss_bytes()
         load = Load(server.port, peer.dialect)
-        load.connect(_tokens(CONNECTIONS))
+        load.connect(tokens(CONNECTIONS))
         load.receive(seconds=SETTLE_SECONDS)
         after = server.rss_bytes()
         proof.expected(load, peer)
@@ -239,22 +242,22 @@ CUT_OFF_SECONDS = 3.0  # Atrium lets a websocket take its close frame for two
 def _stuck(peer: Peer) -> Figures:
     """500 readers alone, then beside ten that enter and never read. A burst fills what the kernel takes for those and
     most of what Atrium holds for each. In what is measured then Atrium gives them up; no heartbeat would yet."""
-    ready = Broadcast("paced", 400, 10, _text(300))
+    ready = Broadcast("paced", 400, 10, text(300))
     alone: Figures = {}
     beside: Figures = {}
     with serving(peer) as server:
         load = Load(server.port, peer.dialect)
-        load.connect(_tokens(ready.clients))
+        load.connect(tokens(ready.clients))
         ready.expected(load, peer)
         ready.emit(load, peer, "burst", 800, 20)
-        with _measured(server, load, alone):
+        with measured(server, load, alone):
             ready.emit(load, peer, ready.pattern, ready.messages, ready.interval_ms)
         stuck = Load(server.port, peer.dialect, unread_bytes=UNREAD_BYTES)
-        stuck.connect(_tokens(STUCK))
+        stuck.connect(tokens(STUCK))
         server.forget_peak()
         before = server.rss_bytes()
         ready.emit(load, peer, "burst", 2000, 20)
-        with _measured(server, load, beside):
+        with measured(server, load, beside):
             ready.emit(load, peer, ready.pattern, ready.messages, ready.interval_ms)
         grown = server.peak_rss_bytes() - before
         load.receive(seconds=CUT_OFF_SECONDS)
@@ -280,7 +283,7 @@ WORKLOADS = (
         CPU,
         EVERYBODY,
         (Target("CPU µs", NODE, 0.80), Target("CPU µs", FLOOR, 1.3)),
-        Broadcast("paced", 300, 10, _text(300), eased=True),
+        Broadcast("paced", 300, 10, text(300), eased=True),
     ),
     Workload(
         "back_to_back",
@@ -288,7 +291,7 @@ WORKLOADS = (
         CPU,
         EVERYBODY,
         (Target("CPU µs", NODE, 0.30),),
-        Broadcast("back_to_back", 800, 0, _text(300)),
+        Broadcast("back_to_back", 800, 0, text(300)),
     ),
     Workload(
         "burst",
@@ -296,7 +299,7 @@ WORKLOADS = (
         CPU,
         EVERYBODY,
         (Target("CPU µs", NODE, 0.10),),
-        Broadcast("burst", 600, 50, _text(300)),
+        Broadcast("burst", 600, 50, text(300)),
     ),
     Workload(
         "ack",
