@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+from functools import partial
 from typing import Any
+
+import pytest
 
 from tests.conftest import Connect, Serve
 from tests.support.client import PATIENCE
@@ -12,6 +16,14 @@ from tests.support.recovering import Client, client
 from tests.support.running import Running, token
 
 PEOPLE = {"CHAT_DEFAULT_AGENT": ""}  # sessions without an agent
+
+
+@pytest.fixture
+def serve(serve: Serve, redis_url: str | None) -> Serve:
+    """On a node alone and on one among many."""
+    if redis_url is None:
+        return serve
+    return partial(serve, REDIS_URL=redis_url, REDIS_CHANNEL_PREFIX=secrets.token_hex(4))
 
 
 async def drop(server: Running, alice: Client, id: str, namespace: str) -> None:

@@ -13,8 +13,10 @@ from server.realtime import entrance, recovery
 from server.realtime.connection import Connection
 from server.realtime.rooms import room_name
 from server.realtime.server import Bounds
+from tests.support import echo
 from tests.support.client import PATIENCE
-from tests.support.echo import EchoNamespace, serving
+from tests.support.echo import EchoNamespace
+from tests.support.managers import Serving
 from tests.support.raw import POLLING, RawSocket, raw_socket
 from tests.support.recovering import abort, auth, client, raw_connect
 from tests.support.running import token
@@ -42,7 +44,7 @@ async def numbers(raw: RawSocket, count: int) -> list[int]:
     return [json.loads((await raw.expect('42/echo,["news"'))[8:])[1]["n"] for _ in range(count)]
 
 
-async def test_what_is_sent_while_it_is_admitted_follows_in_order() -> None:
+async def test_what_is_sent_while_it_is_admitted_follows_in_order(serving: Serving) -> None:
     async with serving(recovery=recovery.Bounds()) as (server, namespace):
         known = await dropped(server, namespace)
 
@@ -57,7 +59,7 @@ async def test_what_is_sent_while_it_is_admitted_follows_in_order() -> None:
             assert await numbers(raw, 5) == [0, 1, 2, 3, 4]
 
 
-async def test_more_than_an_outbox_holds_is_not_lost_while_it_is_admitted() -> None:
+async def test_more_than_an_outbox_holds_is_not_lost_while_it_is_admitted(serving: Serving) -> None:
     bounds = Bounds(outbox_messages=10)
     async with serving(bounds=bounds, recovery=recovery.Bounds()) as (server, namespace):
         known = await dropped(server, namespace)
@@ -74,7 +76,7 @@ async def test_more_than_an_outbox_holds_is_not_lost_while_it_is_admitted() -> N
 
 
 @pytest.mark.parametrize("missed", [(60, 0), (60, 3), (3, 60), (60, 60)])
-async def test_two_namespaces_of_one_client(missed: tuple[int, int]) -> None:
+async def test_two_namespaces_of_one_client(serving: Serving, missed: tuple[int, int]) -> None:
     """Each missed more than an outbox holds."""
     async with serving(bounds=Bounds(outbox_messages=20), recovery=recovery.Bounds()) as (server, one):
         other = EchoNamespace()
@@ -97,7 +99,7 @@ async def test_two_namespaces_of_one_client(missed: tuple[int, int]) -> None:
             assert server.realtime.eio.counters.too_slow == 0
 
 
-async def test_who_is_gone_again_before_it_was_admitted_has_left() -> None:
+async def test_who_is_gone_again_before_it_was_admitted_has_left(serving: Serving) -> None:
     """A namespace hears of its end as it heard of its return; and it may come back once more."""
     async with serving(recovery=recovery.Bounds()) as (server, namespace):
         known = await dropped(server, namespace)
@@ -120,14 +122,7 @@ async def test_who_is_gone_again_before_it_was_admitted_has_left() -> None:
             assert await raw_connect(raw, pid=known["pid"]) == known
 
 
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is connected has been for a while; who does not answer is not waited for."""
-    monkeypatch.setattr(entrance, "SETTLED_SECONDS", -1e12)
-    monkeypatch.setattr(entrance, "ANSWER_SECONDS", 0.05)
-
-
-async def test_who_is_back_before_its_loss_was_noticed_goes_on(settled: None) -> None:
+async def test_who_is_back_before_its_loss_was_noticed_goes_on(serving: Serving, settled: None) -> None:
     """Its old connection answers no ping. What was written to that one is replayed."""
     async with serving(recovery=recovery.Bounds()) as (server, namespace), raw_socket(server.url) as lost:
         known = await raw_connect(lost)
@@ -144,7 +139,7 @@ async def test_who_is_back_before_its_loss_was_noticed_goes_on(settled: None) ->
             assert len(namespace.connections) == len(namespace.gone_reasons) == 1
 
 
-async def test_who_is_there_keeps_its_session(settled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_is_there_keeps_its_session(serving: Serving, settled: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entrance, "ANSWER_SECONDS", PATIENCE)
     async with serving(recovery=recovery.Bounds()) as (server, namespace), client(server) as alice:
         first = await alice.connect()
@@ -156,7 +151,7 @@ async def test_who_is_there_keeps_its_session(settled: None, monkeypatch: pytest
         assert [each.id for each in namespace.connections] == [first["id"]]
 
 
-async def test_another_user_cannot_have_somebody_tested(settled: None) -> None:
+async def test_another_user_cannot_have_somebody_tested(serving: Serving, settled: None) -> None:
     async with serving(recovery=recovery.Bounds()) as (server, _), raw_socket(server.url) as silent:
         known = await raw_connect(silent)
         async with raw_socket(server.url) as raw:
@@ -166,7 +161,7 @@ async def test_another_user_cannot_have_somebody_tested(settled: None) -> None:
         await silent.expect("43/echo,1")
 
 
-async def test_it_waits_for_what_its_old_connection_still_does() -> None:
+async def test_it_waits_for_what_its_old_connection_still_does(serving: Serving) -> None:
     """A namespace hears that it left before it hears that it is back."""
     async with serving(recovery=recovery.Bounds()) as (server, namespace):
         async with raw_socket(server.url) as raw:
@@ -191,7 +186,7 @@ async def test_it_waits_for_what_its_old_connection_still_does() -> None:
         assert before == [([1], 1)]
 
 
-async def test_what_handlers_kept_of_it_is_still_there() -> None:
+async def test_what_handlers_kept_of_it_is_still_there(serving: Serving) -> None:
     async with serving(recovery=recovery.Bounds()) as (server, namespace):
         async with raw_socket(server.url) as raw:
             known = await raw_connect(raw)
@@ -205,7 +200,7 @@ async def test_what_handlers_kept_of_it_is_still_there() -> None:
 async def test_an_offset_of_an_earlier_log_hides_nothing() -> None:
     """The stock client keeps its offset when it gets a fresh session, until it is given a newer one."""
     now = 0.0
-    async with serving(recovery=recovery.Bounds(), clock=lambda: now) as (server, namespace):
+    async with echo.serving(recovery=recovery.Bounds(), clock=lambda: now) as (server, namespace):
         async with raw_socket(server.url) as raw:
             known = await raw_connect(raw)
             for number in range(50):

@@ -204,3 +204,19 @@ def emit(server: Running, *numbers: int, room: str | Collection[str] | None = RO
 async def gone(server: Running, id: str) -> None:
     """The server has noticed that it is gone."""
     await until(lambda: not server.realtime.manager.is_connected(id, "/echo"))
+
+
+async def left(server: Running, *rooms: int, sub: str = "alice") -> Reader:
+    """What a client knows that was in rooms there, and is gone."""
+    async with reader(server, sub) as found:
+        await found.enter(*rooms)
+    await gone(server, found.id)
+    return found
+
+
+@asynccontextmanager
+async def back(server: Running, before: Reader, **more: Any) -> AsyncIterator[Reader]:
+    """Somewhere else. `recovered` says whether it is what it was, in what it is told and in what it is called."""
+    async with reader(server, **{"sub": "alice"} | before.known | more) as again:
+        assert again.recovered == (again.id == before.id) == (again.known["pid"] == before.known["pid"])
+        yield again

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 from server.identity import Identity
+from server.realtime.fanout import Fanout
 from server.realtime.link import Handshake, Link, Member
 from server.realtime.memory import MemoryFanout
 from server.realtime.recovery import Bounds
+from tests.support.managers import clustered
 
 
 class Outbox:
@@ -43,10 +47,11 @@ class Session:
 class Room:
     """Some sessions, connected to `/x` unless said otherwise."""
 
-    def __init__(self, *ids: str, recovery: Bounds | None = None) -> None:
+    def __init__(self, *ids: str, recovery: Bounds | None = None, fanout: Fanout | None = None) -> None:
+        """Of a manager in memory, unless given another."""
         self.sessions = {id: Session(id) for id in ids}
         self.now = 0.0
-        self.fanout = MemoryFanout(recovery, clock=lambda: self.now)
+        self.fanout = MemoryFanout(recovery, clock=lambda: self.now) if fanout is None else fanout
         self.fanout.set_server(SimpleNamespace(eio=SimpleNamespace(sessions=self.sessions, outlet=Outlet())))  # type: ignore[arg-type]
         self.sids: dict[str, str] = {}
         self.members: dict[str, Member] = {}
@@ -62,3 +67,15 @@ class Room:
 
     def heard(self) -> dict[str, int]:
         return {id: len(session.sent) for id, session in self.sessions.items() if session.sent}
+
+
+@asynccontextmanager
+async def opened(redis_url: str | None, *ids: str, recovery: Bounds | None = None) -> AsyncIterator[Room]:
+    """Of a manager on that Redis, if there is one."""
+    if redis_url is None:
+        yield Room(*ids, recovery=recovery)
+        return
+    fanout = clustered(redis_url, recovery=recovery)
+    await fanout.node.start()
+    yield Room(*ids, fanout=fanout)
+    await fanout.node.stop()

@@ -26,14 +26,15 @@ def script(text: str) -> Script:
 
 
 #: Offsets are microseconds of Redis's clock, each above all before it: so a log can be cut by age, and an offset from
-#: before Redis lost its memory is never above one from after.
+#: before Redis lost its memory is never above one from after. What nobody uses for a day is forgotten.
 OFFSETS = """
 local function text(offset) return string.format('%.0f', offset) end
 local function now() local time = redis.call('TIME') return time[1] * 1000000 + time[2] end
 local function newest(key) return math.max(tonumber(redis.call('GET', key) or '0'), now() - 1) end
+local function remember(key, offset) redis.call('SET', key, offset, 'PX', 86400000) end
 local function next_offset(key)
   local offset = newest(key) + 1
-  redis.call('SET', key, text(offset))
+  remember(key, text(offset))
   return offset
 end
 """
@@ -91,7 +92,8 @@ PULSE = script(
 local offset = text(newest(KEYS[1]))
 local epoch = redis.call('GET', KEYS[2])
 if not epoch then return false end
-redis.call('SET', KEYS[1], offset)
+redis.call('PEXPIRE', KEYS[2], 86400000)
+remember(KEYS[1], offset)
 redis.call('PUBLISH', ARGV[1], 'pulse ' .. offset .. ' ' .. ARGV[2])
 return epoch
 """
@@ -108,12 +110,12 @@ local run = redis.call('INFO', 'server'):match('run_id:(%x+)') or ''
 local epoch = redis.call('GET', KEYS[2])
 if not epoch or epoch:match(':(%x*)$') ~= run or tonumber(redis.call('GET', KEYS[1]) or '0') < known then
   epoch = ARGV[2] .. ':' .. run
-  redis.call('SET', KEYS[2], epoch)
-  redis.call('SET', KEYS[1], text(math.max(known, newest(KEYS[1]))))
+  redis.call('SET', KEYS[2], epoch, 'PX', 86400000)
+  remember(KEYS[1], text(math.max(known, newest(KEYS[1]))))
 end
 local offset = text(newest(KEYS[1]))
-redis.call('SET', KEYS[1], offset)
-if ARGV[3] == '1' then redis.call('SET', KEYS[3], offset) end
+remember(KEYS[1], offset)
+if ARGV[3] == '1' then redis.call('SET', KEYS[3], offset, 'PX', 86400000) end
 return {epoch, offset}
 """
 )
@@ -123,7 +125,7 @@ NEWEST = script(
     OFFSETS
     + """
 local offset = text(newest(KEYS[1]))
-redis.call('SET', KEYS[1], offset)
+remember(KEYS[1], offset)
 return offset
 """
 )
@@ -141,7 +143,7 @@ if fields == 0 and #known == 0 then return false end
 local holder = redis.call('HGET', KEYS[2], 'holder')
 if holder and holder ~= '' and holder ~= ARGV[1] then return -1 end
 local offset = text(newest(KEYS[1]))
-redis.call('SET', KEYS[1], offset)
+remember(KEYS[1], offset)
 for i = 4, 2 + 2 * fields, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
 redis.call('HSETNX', KEYS[2], 'start', offset)
 local wanted = {}
