@@ -204,7 +204,9 @@ def _lease(node: Node | None, name: str) -> Lease:
 
 def _manager(settings: Settings, node: Node) -> ClusterFanout:
     recovery = _recovery(settings)
-    bounds = dispatch.Bounds(log=settings.recovery_messages, bytes=settings.redis_held_bytes)
+    bounds = dispatch.Bounds(
+        log=settings.recovery_messages, log_bytes=settings.recovery_bytes, bytes=settings.redis_held_bytes
+    )
     sessions = None
     if recovery is not None:
         bounds = dataclasses.replace(bounds, retention=recovery.retention)

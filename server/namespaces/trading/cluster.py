@@ -85,6 +85,8 @@ class ClusterBroker:
         self._number = 0
         self._waiting: deque[_Outgoing] = deque()  # for Redis
         self._waiting_bytes = 0
+        self._recent: deque[_Outgoing] = deque()  # that Redis had a moment ago, should it forget
+        self._recent_bytes = 0
         self._unheard: deque[_Outgoing] = deque()
         self._unheard_bytes = 0
         self._flowing = self._node.commands.ready
@@ -94,6 +96,7 @@ class ClusterBroker:
         self._receipts = Receipts(clock=clock)
         self.counters: Counter[str] = Counter()
         self._complaints = Complaints(log)
+        manager.forgets.append(self._again)
         self._node.breaks.append(self._stop)
         self._node.returns.append(self._resume)
         self._node.pulses.append(self._pulse)
@@ -122,7 +125,7 @@ class ClusterBroker:
         if key is not None and (receipt := self._receipts.get(key)) is not None:
             return receipt
         outgoing = self._outgoing(publication)
-        if self._node.up:
+        if self._node.up and (self._flowing or publication.kind.conflate_key is not None):
             try:
                 return await self._receive(outgoing)
             except RedisAway as away:
@@ -195,13 +198,15 @@ class ClusterBroker:
     def _answered(self, outgoing: _Outgoing, done: asyncio.Future[Any]) -> None:
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or isinstance(error, RedisAway) or is_passing(error):
-            self._flowing = self._flowing and not is_passing(error)
+            if is_passing(error):
+                self._flowing = False
+                self._tell_unheard()
             if outgoing.publication.kind.conflate_key is not None and not outgoing.answer.done():
                 self._number_here(outgoing, deliver=True)
             return  # others wait
         if outgoing.publication.kind.conflate_key is None:
             while self._waiting and self._waiting[0].number <= outgoing.number:  # answers come in order
-                self._waiting_bytes -= self._waiting.popleft().bytes
+                self._remember(self._waiting.popleft())
         if isinstance(error, RedisError):
             self._complaints.say("redis refused a message of a channel", reason=str(error))
         if outgoing.answer.done():
@@ -218,6 +223,25 @@ class ClusterBroker:
             outgoing.answer.set_exception(_too_many())
         else:
             self._tell_unheard()
+
+    def _remember(self, outgoing: _Outgoing) -> None:
+        self._waiting_bytes -= outgoing.bytes
+        self._recent.append(outgoing)
+        self._recent_bytes += outgoing.bytes
+        stale = self._clock() - UNHEARD_SECONDS
+        while self._recent and (
+            self._recent[0].at < stale or len(self._recent) > MAX_WAITING or self._recent_bytes > MAX_WAITING_BYTES
+        ):
+            self._recent_bytes -= self._recent.popleft().bytes
+
+    def _again(self, namespace: str) -> None:
+        """Redis forgot: what it had last is sent anew, before the rest. Who heard it does not hear it twice."""
+        if namespace == self._namespace:
+            self._waiting = self._recent + self._waiting
+            self._waiting_bytes += self._recent_bytes
+            self._recent, self._recent_bytes = deque(), 0
+            if self._flowing:
+                self._flow()
 
     def _stop(self) -> None:
         """The connection broke: what has no answer is told here, and sent again on the next one."""

@@ -28,12 +28,13 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What waits for Redis, and what is kept for `memory` seconds after Redis had it, should Redis forget. A room's log
-    keeps its newest `log` events, for `retention` seconds."""
+    keeps its newest `log` events, some `log_bytes` of them, for `retention` seconds."""
 
     messages: int = 20_000
     bytes: int = 32 * 1024 * 1024
     memory: float = 30
     log: int = 100_000
+    log_bytes: int = 64 * 1024 * 1024
     retention: float = 180
 
 
@@ -93,7 +94,7 @@ class Dispatch:
         self._held.append(sent)
         self._bytes += len(sent.letter)
         self._bound()
-        if self._flowing and not sent.done.done():
+        if self._flowing:
             self._flowing = self._send(sent)
 
     def volatile(self, letter: Letter, channels: Sequence[str]) -> None:
@@ -144,7 +145,8 @@ class Dispatch:
             self.resume()
 
     def _bound(self) -> None:
-        while len(self._held) > self.bounds.messages or self._bytes > self.bounds.bytes:
+        """The newest, however big, has its chance."""
+        while len(self._held) > 1 and (len(self._held) > self.bounds.messages or self._bytes > self.bounds.bytes):
             sent = self._held.popleft()
             self._bytes -= len(sent.letter)
             self._lose(sent)
@@ -159,9 +161,9 @@ class Dispatch:
                 self._keys.lost(sent.namespace, room),
                 self._keys.home(sent.namespace, room),
             ]
-        retention = int(self.bounds.retention * 1000)
+        bounds = [int(self.bounds.retention * 1000), self.bounds.log, self.bounds.log_bytes]
         channels = [channel for _, channel in sent.rooms]
-        answer = self._commands.run(EMIT, keys, [sent.number, retention, self.bounds.log, sent.letter, *channels])
+        answer = self._commands.run(EMIT, keys, [sent.number, *bounds, sent.letter, *channels])
         if answer.done():
             return False
         answer.add_done_callback(lambda done: self._answered(sent, done))

@@ -53,6 +53,7 @@ class ClusterFanout(Fanout):
         if sessions is not None:
             self._returning = Returning(node, dispatch, self._feeds, sessions, self._settles_with)
         self.outside: Callable[[str, bytes], None] = lambda channel, message: None
+        self.forgets: list[Callable[[str], None]] = []  # called when Redis lost what it knew of a namespace
         node.hears = self._hear
         node.direct = self._direct
         node.returns.append(self._redis_returned)
@@ -349,6 +350,8 @@ class ClusterFanout(Fanout):
             await self._returning.keep()
 
     def _forgotten(self, namespace: str) -> None:
+        for hook in self.forgets:
+            hook(namespace)
         if self._returning is not None:
             self._returning.forgotten(namespace)
 

@@ -31,7 +31,7 @@ local function tell(wire, origin, number, rooms, channels, skip, sizes, body)
   local offset = text(next_offset(wire.offset))
   local letter = encoded(wire, origin, number == 0 and offset or text(number), rooms, skip, 'null', sizes, body)
   for i, room in ipairs(rooms) do
-    keep(wire.log .. room, wire.lost .. room, offset, letter, wire.retention, wire.cap)
+    keep(wire.log .. room, wire.lost .. room, offset, letter, wire.retention, wire.cap, wire.bytes)
     publish(channels[i], wire.home .. room, offset .. ' ' .. letter)
   end
 end
@@ -63,6 +63,7 @@ class Ordered:
             "channel": keys.channel(namespace, ""),
             "retention": int(bounds.retention * 1000),
             "cap": bounds.log,
+            "bytes": bounds.log_bytes,
         }
 
     def take(self, number: int) -> bool:

@@ -46,27 +46,34 @@ local function publish(channel, home, message)
 end
 """
 
-#: A room's log gets an event, and is cut where it is too long or too old. A retention is in ms.
+#: A room's log gets an event, and is cut where it is too long, too big or too old. A retention is in ms; the bytes are
+#: looked at now and then.
 KEEP = (
     OFFSETS
     + PUBLISH
     + """
-local function keep(log, lost, offset, letter, retention, cap)
+local function keep(log, lost, offset, letter, retention, cap, bytes)
   redis.call('XADD', log, 'MINID', '~', text(offset - retention * 1000), offset .. '-0', 'm', letter)
   redis.call('PEXPIRE', log, retention)
-  if redis.call('XLEN', log) > cap * 1.1 then
-    redis.call('XTRIM', log, 'MAXLEN', cap)
-    local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1][1]
-    redis.call('SET', lost, first:match('^%d+'), 'PX', retention)
+  local length = redis.call('XLEN', log)
+  local most = length > cap * 1.1 and cap or length
+  if length % 64 == 0 then
+    local used = redis.call('MEMORY', 'USAGE', log)
+    if used > bytes then most = math.min(most, math.floor(length * bytes / used * 0.8)) end
+  end
+  if most < length then
+    redis.call('XTRIM', log, 'MAXLEN', most)
+    local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+    redis.call('SET', lost, first and first[1]:match('^%d+') or offset, 'PX', retention)
   end
 end
 """
 )
 
 #: Logs an event in its rooms and tells their nodes, once, however often it is sent.
-#: KEYS offset, origin, then log, lost and home for each room. ARGV number at its origin, retention (ms), cap, letter,
-#: then a channel for each room: none where nobody else can be in it; '@' and a node's for a connection's room, unless
-#: the connection has moved.
+#: KEYS offset, origin, then log, lost and home for each room. ARGV number at its origin, retention (ms), cap, bytes,
+#: letter, then a channel for each room: none where nobody else can be in it; '@' and a node's for a connection's room,
+#: unless the connection has moved.
 EMIT = script(
     KEEP
     + """
@@ -74,8 +81,8 @@ if tonumber(ARGV[1]) <= tonumber(redis.call('GET', KEYS[2]) or '0') then return 
 redis.call('SET', KEYS[2], ARGV[1], 'PX', 3600000)
 local offset = text(next_offset(KEYS[1]))
 for i = 3, #KEYS, 3 do
-  keep(KEYS[i], KEYS[i + 1], offset, ARGV[4], tonumber(ARGV[2]), tonumber(ARGV[3]))
-  publish(ARGV[5 + (i - 3) / 3], KEYS[i + 2], offset .. ' ' .. ARGV[4])
+  keep(KEYS[i], KEYS[i + 1], offset, ARGV[5], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+  publish(ARGV[6 + (i - 3) / 3], KEYS[i + 2], offset .. ' ' .. ARGV[5])
 end
 return offset
 """

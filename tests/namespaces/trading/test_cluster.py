@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from server.namespaces.trading import cluster
 from server.namespaces.trading.cluster import ClusterBroker
+from server.realtime.cluster import commands, node
 from tests.conftest import Connect, Serve
 from tests.support.client import Client
 from tests.support.nodes import node_of, until_up
@@ -27,6 +28,13 @@ from tests.support.running import Running
 async def redis() -> AsyncIterator[RedisServer]:
     async with RedisServer() as server:
         yield server
+
+
+@pytest.fixture
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried at each pulse is tried soon, and nobody waits for long."""
+    monkeypatch.setattr(node, "PULSE_SECONDS", 0.1)
+    monkeypatch.setattr(node, "STALLED_SECONDS", 0.2)
 
 
 @pytest_asyncio.fixture
@@ -103,7 +111,7 @@ async def test_without_redis_a_node_serves_its_own_and_others_hear_it_later(
         assert data(reader) == ["before", "during 0", "during 1", "during 2", "after"]
         ack = await subscribe(reader, "stock_updates", since=known)
         assert (ack["recovered"], ack["epoch"], ack["seq"]) == (False, after["epoch"], after["seq"])
-        assert [each["data"] for each in ack["snapshot"]] == ["during 0", "during 1", "during 2", "after"]
+        assert [each["data"] for each in ack["snapshot"]] == ["before", "during 0", "during 1", "during 2", "after"]
     seqs = [payload["seq"] for payload in readers[1].payloads("message")]
     assert seqs == sorted(set(seqs))
 
@@ -156,6 +164,8 @@ async def test_a_key_that_was_used_without_redis_counts_with_it(
     redis: RedisServer, nodes: list[Running], publishers: list[Client], readers: list[Client]
 ) -> None:
     with_redis = await say(publishers[0], "a", idempotency_key="a")
+    for reader in readers:
+        await reader.expect("message")
     await redis.kill()
     await is_up(nodes, up=False)
     assert await say(publishers[0], "a", idempotency_key="a") == with_redis
@@ -206,6 +216,72 @@ async def test_what_waits_for_redis_is_bounded(
     await readers[1].expect("message", lambda payload: payload["data"] == 7)
     assert data(readers[1]) == [3, 4, 5, 6, 7]
     assert data(readers[0]) == list(range(8))
+
+
+# -- what Redis does not take at once -------------------------------------------------------------------------------
+
+
+async def test_what_cannot_be_sent_at_once_is_sent_later(
+    brisk: None,
+    nodes: list[Running],
+    publishers: list[Client],
+    readers: list[Client],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When too many commands wait for Redis already."""
+    with monkeypatch.context() as full:
+        full.setattr(commands, "MAX_WAITING", 0)
+        for number in range(2):
+            await say(publishers[0], number)
+    await say(publishers[0], "last")
+    await heard_once(nodes, readers, [*range(2), "last"])
+
+
+async def test_what_is_said_while_redis_is_greeted_is_sent_later(
+    redis: RedisServer, brisk: None, nodes: list[Running], publishers: list[Client], readers: list[Client]
+) -> None:
+    """What waited is on its way, and nothing else may go yet."""
+    greeting, greeted = asyncio.Event(), asyncio.Event()
+
+    async def greet() -> None:
+        greeting.set()
+        await greeted.wait()
+
+    await redis.kill()
+    await is_up(nodes, up=False)
+    await say(publishers[0], "before")
+    node_of(nodes[0]).returns.append(greet)
+    await redis.start()
+    await greeting.wait()
+    for number in range(5):
+        await say(publishers[0], number)
+    greeted.set()
+    await is_up(nodes)
+    await say(publishers[0], "after")
+    await heard_once(nodes, readers, ["before", *range(5), "after"])
+
+
+async def test_what_a_full_redis_refuses_is_sent_when_it_has_room(
+    redis: RedisServer, brisk: None, nodes: list[Running], publishers: list[Client], readers: list[Client]
+) -> None:
+    async with redis.client() as client:
+        await client.config_set("maxmemory", 1)
+        await asyncio.gather(*(say(publishers[0], number) for number in range(5)))
+        await client.config_set("maxmemory", 0)
+    await say(publishers[0], "last")
+    await heard_once(nodes, readers, [*range(5), "last"])
+
+
+async def heard_once(nodes: list[Running], readers: list[Client], expected: list[Any]) -> None:
+    """By the clients of each node."""
+
+    def is_last(payload: Any) -> bool:
+        return bool(payload["data"] == expected[-1])
+
+    for reader in readers:
+        await reader.expect("message", is_last)
+        assert data(reader) == expected
+    assert not any(broker(node).counters["lost"] for node in nodes)
 
 
 async def test_a_dead_nodes_subscribers_count_no_more(

@@ -29,7 +29,7 @@ from server.realtime.cluster.scripts import (
 )
 from tests.support.redis import RedisServer
 
-RETENTION, CAP = 60_000, 100
+RETENTION, CAP, BYTES = 60_000, 100, 10_000_000
 
 
 class Scripts:
@@ -40,12 +40,16 @@ class Scripts:
     async def run(self, script: Script, keys: list[str], *args: Any) -> Any:
         return await self.client.eval(script.text, len(keys), *keys, *args)
 
-    async def emit(self, number: int, *rooms: str, origin: str = "n", cap: int = CAP, channel: str = "") -> int:
+    async def emit(
+        self, number: int, *rooms: str, origin: str = "n", cap: int = CAP, channel: str = "", letter: str = ""
+    ) -> int:
         """The offset; 0 where it is there already."""
         keys = [self.keys.offset("/x"), self.keys.origin("/x", origin)]
         for room in rooms:
             keys += [self.keys.log("/x", room), self.keys.lost("/x", room), self.keys.home("/x", room)]
-        answer = await self.run(EMIT, keys, number, RETENTION, cap, f"letter {number}", *[channel for _ in rooms])
+        answer = await self.run(
+            EMIT, keys, number, RETENTION, cap, BYTES, letter or f"letter {number}", *[channel for _ in rooms]
+        )
         return int(answer or 0)
 
     async def logged(self, room: str) -> list[tuple[int, bytes]]:
@@ -152,6 +156,14 @@ async def test_an_event_is_logged_in_each_room_once_however_often_it_is_sent(x: 
     assert await x.emit(1, "r") == 0, "a node's numbers only rise"
     assert [text for _, text in await x.logged("r")] == [b"letter 1", b"letter 2"]
     assert await x.logged("s") == [(offset, b"letter 1")]
+
+
+async def test_a_log_of_big_events_is_cut_and_says_so(x: Scripts) -> None:
+    for number in range(1, 257):
+        await x.emit(number, "r", cap=10_000, letter="x" * 60_000)
+    kept = len(await x.logged("r"))
+    assert 64 < kept < BYTES // 60_000 + 64
+    assert await x.client.get(x.keys.lost("/x", "r")) is not None
 
 
 async def test_a_log_is_cut_and_says_up_to_where(x: Scripts) -> None:
