@@ -102,6 +102,7 @@ async def test_channels_go_on_without_a_gap(serve: Serve, connect: Connect) -> N
         for channel in ("alerts", "group:desk-1"):
             assert (await alice.call("subscribe", {"channel": channel}))["success"]
         await publish("alerts", "one")
+        await alice.expect("news")
         await drop(server, alice, first["id"], "/trading")
         for channel in ("alerts", "user:alice", "user:bob", "group:desk-1", "general", "alerts"):
             await publish(channel, "missed")

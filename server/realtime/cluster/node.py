@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -46,9 +45,10 @@ class Node:
     """`up` says whether Redis can be counted on now. Whatever needs it asks that, does without, or raises RedisAway
     within a second.
 
-    Hooks: `pulses` each second; `returns` when Redis answers again, before anything else uses it; `renewals` when what
-    this node had in Redis may be gone: it writes it anew; `sweeps`, for each dead node, until one of them has passed
-    on every node that lives; `hears` for what is on other channels than this node's own.
+    Hooks: `pulses` each second; `returns` when Redis answers again, before anything else uses it, and `breaks` when
+    it does not any more; `hearing` when messages come in again, and `deaf` when they do not; `renewals` when what this
+    node had in Redis may be gone: it writes it anew; `sweeps`, for each dead node, until one of them has passed on
+    every node that lives; `hears` for what is on other channels than this node's own, `direct` for what is on that.
     """
 
     def __init__(self, connect: Connect, prefix: str) -> None:
@@ -100,7 +100,7 @@ class Node:
         except TimeoutError:
             raise RedisAway("no answer in time") from None
         except RedisError as error:
-            log.error("redis refused", reason=str(error))  # noqa: TRY400 - it is Redis's reason that counts
+            self._complaints.say("redis refused", reason=str(error))
             raise RedisAway(str(error)) from error
 
     async def check(self) -> None:
@@ -143,11 +143,13 @@ class Node:
         while True:
             await asyncio.sleep(PULSE_SECONDS)
             if self.commands.ready:
-                with contextlib.suppress(RedisAway):
-                    dead = await self._beat()
-                    if dead and not self._sweeping:
-                        self._sweeping = True
-                        self.spawn(self._sweep(dead), "sweep")
+                await self._run_hook(self._beat_and_sweep)
+
+    async def _beat_and_sweep(self) -> None:
+        dead = await self._beat()
+        if dead and not self._sweeping:
+            self._sweeping = True
+            self.spawn(self._sweep(dead), "sweep")
 
     async def _pulse(self) -> None:
         while True:
