@@ -89,12 +89,7 @@ class TokenAuthority:
 
     def _identity(self, claims: Mapping[str, object]) -> Identity:
         now = self._now()
-        expires_at, not_before = claims["exp"], claims.get("nbf", 0)
-        for moment in (expires_at, not_before):
-            if isinstance(moment, bool) or not isinstance(moment, int | float) or not abs(moment) < MAX_MOMENT:
-                raise TokenInvalid
-        assert isinstance(expires_at, int | float)  # noqa: S101 - narrowed in the loop above
-        assert isinstance(not_before, int | float)  # noqa: S101
+        expires_at, not_before = _moment(claims["exp"]), _moment(claims.get("nbf", 0))
         if now > expires_at + TOKEN_LEEWAY_SECONDS:
             raise TokenExpired
         if now < not_before - TOKEN_LEEWAY_SECONDS:
@@ -111,8 +106,15 @@ class TokenAuthority:
             username=_claim(claims, "preferred_username"),
             name=_claim(claims, "name"),
             email=_claim(claims, "email"),
-            expires_at=float(expires_at),
+            expires_at=expires_at,
         )
+
+
+def _moment(claim: object) -> float:
+    """Seconds since the epoch. Raises TokenInvalid."""
+    if isinstance(claim, bool) or not isinstance(claim, int | float) or not abs(claim) < MAX_MOMENT:
+        raise TokenInvalid
+    return float(claim)
 
 
 def mint(

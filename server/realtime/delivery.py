@@ -24,6 +24,10 @@ class Delivery(Protocol):
         is kept; all others go ahead of them.
         """
 
+    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str) -> bool:
+        """What was stored some seconds ago at most, and should have been emitted then, unless a node died between the
+        two. An event is known by its name and its first field. Whether it was missing, and is emitted now."""
+
     async def flushed(self) -> None:
         """What was emitted before now reaches everybody, should this node die: awaited before something is acked. Takes
         a second at most, and no time while Redis is away."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from socketio import packet as wire
@@ -178,6 +178,10 @@ class Fanout(ABC):
     @abstractmethod
     async def flushed(self) -> None:
         """What was delivered before now reaches its members on other nodes, should this one die."""
+
+    @abstractmethod
+    async def emit_missing(self, namespace: str, event: str, payload: Mapping[str, object], room: str) -> bool:
+        """As `delivery.Delivery`."""
 
     def _renamed(self, member: Member, sid: str) -> None:
         """It takes the place of a session that was dropped."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
 from socketio import packet as wire
@@ -61,6 +61,9 @@ class MemoryFanout(Fanout):
 
     async def flushed(self) -> None:
         """There are none."""
+
+    async def emit_missing(self, namespace: str, event: str, payload: Mapping[str, object], room: str) -> bool:
+        return False  # who could have died was this one, and its clients begin anew
 
     # -- messages -----------------------------------------------------------------------------------------------
 

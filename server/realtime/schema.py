@@ -125,7 +125,7 @@ def load(schema: Schema, payload: object) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = schema.load(payload)
     except ValidationError as error:
-        raise InvalidMessage(details=_text_keys(error.normalized_messages())) from None  # type: ignore[no-untyped-call]
+        raise InvalidMessage(details=_text_keys(error.normalized_messages())) from None
     return loaded
 
 

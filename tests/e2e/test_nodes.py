@@ -49,8 +49,15 @@ class Crowd:
                 self._heard.notify_all()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE), self._heard:
-            await self._heard.wait_for(condition)
+        try:
+            async with asyncio.timeout(PATIENCE), self._heard:
+                await self._heard.wait_for(condition)
+        except TimeoutError:
+            heard = [
+                f"{seqs[-5:]} of {len(seqs)}, recovered {told}"
+                for seqs, told in zip(self.seqs, self.recovered, strict=True)
+            ]
+            pytest.fail("not in time; each client's last: " + "; ".join(heard))
 
     async def joined(self) -> None:
         await self.until(lambda: self._joined == READERS)

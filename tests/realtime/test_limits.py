@@ -13,7 +13,7 @@ from server.realtime.cluster.address import connector
 from server.realtime.cluster.limits import ClusterCounter
 from server.realtime.cluster.node import Node
 from server.realtime.limits import Counter, MemoryCounter, Rate, RateLimits, Window
-from tests.support.echo_node import until
+from tests.support.managers import until_up
 from tests.support.redis import RedisServer
 
 DAY = 24 * 3600
@@ -27,7 +27,7 @@ async def counter(request: pytest.FixtureRequest) -> AsyncIterator[Counter]:
     async with RedisServer() as redis:
         node = Node(connector(redis.url), "test")
         await node.start()
-        await until(node, up=True)
+        await until_up(node, up=True)
         yield ClusterCounter(node)
         await node.stop()
 

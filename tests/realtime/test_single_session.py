@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 
 from tests.conftest import Connect
+from tests.support import managers
 from tests.support.client import PATIENCE, Client
 from tests.support.echo import EchoNamespace, serving
-from tests.support.echo_node import serving_node
 from tests.support.redis import RedisServer
 from tests.support.running import Running
 
@@ -24,7 +24,10 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
         async with serving(single_session=True, require_auth=False) as served:
             yield served
         return
-    async with RedisServer() as redis, serving_node(redis.url, single_session=True, require_auth=False) as served:
+    async with (
+        RedisServer() as redis,
+        managers.serving(redis.url, prefix="test", single_session=True, require_auth=False) as served,
+    ):
         yield served
 
 

@@ -115,6 +115,11 @@ def node_of(server: Running) -> Node:
     return server.realtime.node
 
 
+async def until_up(*nodes: Node, up: bool = True) -> None:
+    """Returns when Redis can be counted on on all of them; or on none."""
+    await until(lambda: all(node.up is up for node in nodes))
+
+
 async def vanish(server: Running) -> None:
     """As `kill -9` ends a process: Redis hears nothing more of it, and its clients lose their connections."""
     await node_of(server)._tasks.close()

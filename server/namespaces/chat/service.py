@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 
 from sqlalchemy.exc import IntegrityError
@@ -29,6 +30,7 @@ from server.storage.database import Database
 from server.timestamps import iso_utc
 
 HISTORY = 200  # SPEC §4: messages in one answer
+MISSED = timedelta(seconds=60)  # who sends something again does it by then; rooms' logs are kept for longer
 NO_ACCESS = "You may not use this session"  # whether or not it exists
 
 
@@ -242,6 +244,8 @@ class ChatService:
         async with self._transcript.append(draft) as (message, new):
             if new:
                 await self._floor.emit("message", message.to_wire(), room=_room(session))
+            elif now() - message.created_at < MISSED:
+                new = await self._floor.emit_missing("message", message.to_wire(), room=_room(session))
         await self._floor.flushed()
         if new and participant:  # staff who were not invited are there to answer
             self._ask_agent(session, identity, content)

@@ -253,7 +253,7 @@ class _Reader:
         try:
             return schema.load(table)
         except ValidationError as error:
-            messages: Mapping[object, object] = error.normalized_messages()  # type: ignore[no-untyped-call]
+            messages: Mapping[object, object] = error.normalized_messages()
             self.faults.extend(where + fault for fault in _flat(messages))
         return None
 

@@ -95,15 +95,20 @@ def load(path: Path) -> Catalogue:
     for name, table in tables.items():
         try:
             each = _parse(name, table)
-            for earlier in classes:
-                if earlier.pattern.covers(each.pattern):
-                    raise ValidationError(f"{earlier.pattern.text!r} above it already has all of its names.")  # noqa: TRY301
+            _check_reachable(each, classes)
         except ValidationError as error:
-            raise ConfigError(f"{path}: channel class {name!r}: {_line(error.normalized_messages())}") from None  # type: ignore[no-untyped-call]
+            raise ConfigError(f"{path}: channel class {name!r}: {_line(error.normalized_messages())}") from None
         classes.append(each)
     if not classes:
         raise ConfigError(f"{path}: there is no channel class in it")
     return Catalogue(classes)
+
+
+def _check_reachable(each: ChannelClass, classes: Sequence[ChannelClass]) -> None:
+    """Raises ValidationError where an earlier one has all of its names."""
+    for earlier in classes:
+        if earlier.pattern.covers(each.pattern):
+            raise ValidationError(f"{earlier.pattern.text!r} above it already has all of its names.")
 
 
 def _grant(value: str) -> None:

@@ -1,4 +1,4 @@
-"""What is done to channels in Redis in one step: numbered, kept, counted. How the numbered travel is `ordered.TELL`'s.
+"""What is done to channels in Redis in one step: numbered, kept, counted. How the numbered travel is `scripts.TELL`'s.
 
 Of each channel there are HASH `channel` (epoch, seq) and LIST `history`; of all of them ZSET `channels` by last use and
 HASH `sizes` (bytes of history, under '' the sum). ZSET `copies` has the tenants' copies of a shared channel by last
@@ -7,8 +7,7 @@ use. SET `reach` and a HASH of each node say how many clients are where. A chann
 
 from __future__ import annotations
 
-from server.realtime.cluster.ordered import TELL
-from server.realtime.cluster.scripts import script
+from server.realtime.cluster.scripts import TELL, script
 
 #: KEYS[1] is what all keys here begin with. `ask` has the bounds and the class as `ClusterBroker` gives them.
 _CHANNELS = """

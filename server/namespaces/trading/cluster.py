@@ -27,8 +27,9 @@ from server.namespaces.trading.receipts import LIFETIME_SECONDS, Receipt, Receip
 from server.namespaces.trading.schemas import Since
 from server.realtime.cluster.address import RedisAway, is_passing
 from server.realtime.cluster.complaints import Complaints
+from server.realtime.cluster.letters import conflate_key
 from server.realtime.cluster.manager import ClusterFanout
-from server.realtime.cluster.ordered import LETTERS, Ordered, conflate_key
+from server.realtime.cluster.ordered import LETTERS, Ordered
 from server.realtime.cluster.outside import CLAIM_SECONDS, Sighting
 from server.realtime.cluster.wire import Arg, promise
 from server.realtime.connection import Connection
@@ -76,6 +77,7 @@ class ClusterBroker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rooms = rooms
+        self._manager = manager
         self._node = manager.node
         self._ordered = Ordered(manager, namespace)
         self._namespace = namespace
@@ -274,7 +276,7 @@ class ClusterBroker:
 
     def _told(self, number: int, above: int) -> dict[str, object]:
         return {
-            "wire": self._ordered.wire,
+            "wire": self._manager.wire(self._namespace),
             "path": self._namespace,
             "origin": self._ordered.origin,
             "number": number,

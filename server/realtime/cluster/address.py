@@ -61,15 +61,15 @@ def connector(url: str) -> Connect:
         raise ValueError(f"none of {', '.join(SCHEMES)}")
     try:
         pool, sentinels = _sentinel(url) if scheme.endswith("+sentinel") else (_plain(url), [])
-        pool.make_connection()  # type: ignore[no-untyped-call] # which looks at the options; nothing is connected
+        pool.make_connection()  # it looks at the options; nothing is connected
     except (TypeError, RedisError) as error:
         raise ValueError(str(error)) from None
 
     async def connect() -> AbstractConnection:
-        connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+        connection: AbstractConnection = pool.make_connection()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.connect()
         except BaseException as error:
             await connection.disconnect(nowait=True)
             if isinstance(error, RedisError | OSError | TimeoutError | ssl.SSLError | socket.gaierror):
@@ -127,6 +127,6 @@ def _sentinel(url: str) -> tuple[ConnectionPool, list[Any]]:
         if not name or (port and not (port.isdigit() and int(port) < 65536)):
             raise ValueError("a sentinel's host:port")
         sentinels.append((name, int(port or SENTINEL_PORT)))
-    sentinel = Sentinel(sentinels, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
+    sentinel = Sentinel(sentinels, sentinel_kwargs=sentinel_options)
     pool: ConnectionPool = sentinel.master_for(service, **options).connection_pool
     return pool, sentinel.sentinels

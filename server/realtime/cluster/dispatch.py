@@ -19,7 +19,7 @@ from server.realtime.cluster.commands import Commands
 from server.realtime.cluster.complaints import Complaints
 from server.realtime.cluster.keys import Keys
 from server.realtime.cluster.letters import Letter
-from server.realtime.cluster.scripts import EMIT, TELL
+from server.realtime.cluster.scripts import EMIT, TELL_ONE
 from server.realtime.cluster.wire import promise
 
 log = structlog.get_logger(__name__)
@@ -105,7 +105,7 @@ class Dispatch:
         encoded = b"0 " + letter.encode()
         for room, channel in zip(letter.rooms, channels, strict=True):
             if channel.startswith("@"):
-                self._commands.run(TELL, [self._keys.home(letter.namespace, room)], [channel, encoded])
+                self._commands.run(TELL_ONE, [self._keys.home(letter.namespace, room)], [channel, encoded])
             elif channel:
                 self._commands.call("PUBLISH", channel, encoded)
 

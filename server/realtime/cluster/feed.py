@@ -123,16 +123,14 @@ class Feed:
             if not moved:
                 del self.moved[origin]
 
-    def was_missed(self, letter: Letter) -> bool:
-        """Of one from before Redis lost what it knew: whether this node was there, and did not hear it."""
-        return 0 < self.before < letter.was
+    def is_for_here(self, letter: Letter) -> bool:
+        """One from before Redis lost what it knew is for nodes that were there, and did not hear it."""
+        return not letter.was or 0 < self.before < letter.was
 
-    def is_news(self, letter: Letter) -> bool:
+    def is_news(self, origin: str, number: int) -> bool:
         """A node's events come in its order, some of them twice: one that is for several rooms, or was sent anew."""
-        if letter.was and not self.was_missed(letter):
-            return False
-        heard = self._heard.pop(letter.origin, 0)
-        self._heard[letter.origin] = max(heard, letter.number)  # the last heard of is last
+        heard = self._heard.pop(origin, 0)
+        self._heard[origin] = max(heard, number)  # the last heard of is last
         if len(self._heard) > MAX_ORIGINS:
             del self._heard[next(iter(self._heard))]
-        return letter.number > heard
+        return number > heard

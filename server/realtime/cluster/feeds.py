@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from server.realtime.cluster import letters, scripts
+from server.realtime.cluster.complaints import Complaints
 from server.realtime.cluster.dispatch import Dispatch
 from server.realtime.cluster.feed import Feed
 from server.realtime.cluster.letters import Letter
@@ -46,6 +47,7 @@ class Feeds:
         self._clock = clock
         self._time = time
         self._feeds: dict[str, Feed] = {}
+        self._complaints = Complaints(log)
         node.deaf.append(self._hold)
         node.hearing.append(self._repair)
 
@@ -88,7 +90,8 @@ class Feeds:
         return int((self._time() + AHEAD_SECONDS) * 1_000_000)
 
     def _take(self, feed: Feed, offset: int, letter: Letter) -> None:
-        if letter.origin != self._node.id and feed.is_news(letter):
+        is_other = letter.origin != self._node.id and feed.is_for_here(letter)
+        if is_other and feed.is_news(letter.origin, letter.number):
             self._deliver(feed, letter, offset)
         feed.advance(offset)
 
@@ -152,7 +155,7 @@ class Feeds:
             for entries in await self._node.patient(asyncio.gather(*reads)):
                 for id, fields in entries:
                     offset = int(id.partition(b"-")[0])
-                    if offset not in found and (letter := _decoded(fields[1])) is not None:
+                    if offset not in found and (letter := self._decoded(fields[1])) is not None:
                         found[offset] = letter
         return sorted(found.items())
 
@@ -193,6 +196,13 @@ class Feeds:
             if epoch != feed.epoch or feed.namespace in self._dispatch.gave_up:
                 await self.meet(feed)
 
+    def _decoded(self, letter: bytes) -> Letter | None:
+        try:
+            return letters.decode(letter)
+        except (ValueError, TypeError) as error:  # no node wrote it
+            self._complaints.say("no letter in a log", reason=str(error))
+            return None
+
     def _pulse(self, feed: Feed) -> asyncio.Future[Any]:
         """The epoch; the newest offset is heard."""
         keys = self._node.keys
@@ -203,11 +213,3 @@ class Feeds:
 def _offset_at(moment: float, now: float, newest: int) -> int:
     """What the newest offset was then: they are microseconds of Redis's clock."""
     return newest - int((now - moment) * 1_000_000)
-
-
-def _decoded(letter: bytes) -> Letter | None:
-    try:
-        return letters.decode(letter)
-    except (ValueError, TypeError) as error:  # no node wrote it
-        log.warning("no letter in a log", reason=str(error))
-        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -28,6 +28,11 @@ class Letter:
         sizes = [len(part) for part in parts]
         header = (self.origin, self.number, self.namespace, self.rooms, self.skip, self.key, sizes, self.was)
         return b"".join((orjson.dumps(header), b"\n", *parts))
+
+
+def conflate_key(event: str, conflate: Hashable) -> str:
+    """What events that replace each other have in common, as nodes tell each other."""
+    return repr((event, conflate))
 
 
 def decode(letter: bytes) -> Letter:

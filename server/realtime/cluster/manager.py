@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import re
 import secrets
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import structlog
 from socketio import packet as wire
 
@@ -26,6 +26,7 @@ from server.realtime.cluster.feeds import Feeds
 from server.realtime.cluster.letters import Letter
 from server.realtime.cluster.node import ID_CHARS, Node
 from server.realtime.cluster.returning import Returning
+from server.realtime.cluster.scripts import EMIT_MISSING
 from server.realtime.cluster.sessions import Sessions
 from server.realtime.engine import frames
 from server.realtime.fanout import Fanout, rooms_of
@@ -152,7 +153,7 @@ class ClusterFanout(Fanout):
             return
         parts = encode(wire.EVENT, namespace, arguments)
         if volatile:
-            key = None if conflate is None else repr((arguments[0], conflate))
+            key = None if conflate is None else letters.conflate_key(arguments[0], conflate)
             channels = [self._channel(namespace, each) for each in rooms]
             number = self._dispatch.next_number(f"{namespace} volatile") if len(channels) > 1 else 0
             letter = Letter(self.node.id, number, namespace, [*rooms], [*skip], parts, key)
@@ -169,6 +170,38 @@ class ClusterFanout(Fanout):
         if (feed := self._feeds.get(namespace)) is not None:
             self._deliver_here(feed, letter, room, plain, None, skip)
         self._dispatch.put(letter, [self._channel(namespace, each) for each in rooms])
+
+    async def emit_missing(self, namespace: str, event: str, payload: Mapping[str, object], room: str) -> bool:
+        """Everybody hears it by way of Redis, this node's members too."""
+        arguments = [event, payload]
+        parts = [each.encode() if isinstance(each, str) else each for each in encode(wire.EVENT, namespace, arguments)]
+        ask = {
+            "wire": self.wire(namespace),
+            "opening": orjson.dumps([event, dict([next(iter(payload.items()))])])[:-2].decode(),
+            "rooms": [room],
+            "channels": [self.node.keys.channel(namespace, room)],
+            "sizes": orjson.dumps([len(each) for each in parts]).decode(),
+        }
+        keys = [self.node.keys.offset(namespace), self.node.keys.log(namespace, room)]
+        try:
+            return bool(await self.node.run(EMIT_MISSING, keys, [orjson.dumps(ask), b"".join(parts)]))
+        except RedisAway:
+            return False
+
+    def wire(self, namespace: str) -> Mapping[str, object]:
+        """What a script that includes `scripts.TELL` has to know of a namespace."""
+        keys, bounds = self.node.keys, self.bounds
+        return {
+            "namespace": orjson.dumps(namespace).decode(),
+            "offset": keys.offset(namespace),
+            "log": keys.log(namespace, ""),
+            "lost": keys.lost(namespace, ""),
+            "home": keys.home(namespace, ""),
+            "channel": keys.channel(namespace, ""),
+            "retention": int(bounds.retention * 1000),
+            "cap": bounds.log,
+            "bytes": bounds.log_bytes,
+        }
 
     @property
     def bounds(self) -> Bounds:
@@ -260,9 +293,7 @@ class ClusterFanout(Fanout):
     def _is_volatile_news(self, letter: Letter) -> bool:
         """One for several rooms comes once for each."""
         feed = self._feeds.get(letter.namespace)
-        return not letter.number or (
-            feed is not None and feed.is_news(dataclasses.replace(letter, origin=f"{letter.origin} volatile"))
-        )
+        return not letter.number or (feed is not None and feed.is_news(f"{letter.origin} volatile", letter.number))
 
     def _spread_volatile(self, letter: Letter) -> None:
         key = None if letter.key is None else (letter.namespace, letter.key)

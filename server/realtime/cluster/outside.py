@@ -28,8 +28,7 @@ from server.realtime.cluster.address import RedisAway
 from server.realtime.cluster.complaints import Complaints
 from server.realtime.cluster.manager import SID, ClusterFanout
 from server.realtime.cluster.node import ID_CHARS
-from server.realtime.cluster.ordered import TELL, Ordered
-from server.realtime.cluster.scripts import script
+from server.realtime.cluster.scripts import TELL, script
 from server.realtime.packets import Packet, encode
 from server.realtime.schema import Payload
 
@@ -161,7 +160,7 @@ class Outside:
         parts = [each.encode() if isinstance(each, str) else each for each in encode(wire.EVENT, namespace, arguments)]
         names = [room_of(namespace, each) for each in told["room"] or []] or [rooms.ALL]
         ask = {
-            "wire": Ordered(self._manager, namespace).wire,
+            "wire": self._manager.wire(namespace),
             "heard": sighting.count,
             "claim": CLAIM_SECONDS * 1000,
             "rooms": names,

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    text: str
-    sha: str = field(init=False)
+    """`sha` is what EVALSHA calls it by."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sha", hashlib.sha1(self.text.encode()).hexdigest())  # noqa: S324 - as EVALSHA wants
+    text: str
+    sha: str
 
 
 ALL_SCRIPTS: list[Script] = []
 
+MOST_SEARCHED = 1000  # of a room's newest events: what is missing is some seconds old
+
 
 def script(text: str) -> Script:
     """Loaded on every connection."""
-    made = Script(text)
+    made = Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
     ALL_SCRIPTS.append(made)
     return made
 
@@ -89,7 +90,44 @@ return offset
 )
 
 #: A volatile event for one connection. KEYS home. ARGV channel as EMIT has it, letter.
-TELL = script(PUBLISH + "publish(ARGV[1], KEYS[1], ARGV[2])")
+TELL_ONE = script(PUBLISH + "publish(ARGV[1], KEYS[1], ARGV[2])")
+
+#: `wire` is what `ClusterFanout.wire` has. A letter's `number` at its `origin`: 0, with the origin `outside`, for one
+#: whose sender does not send it anew. Rooms and channels as EMIT has them; `skip`, `key` and `sizes` are JSON.
+TELL = (
+    KEEP
+    + """
+local function encoded(wire, origin, number, rooms, skip, key, sizes, body)
+  local header = {'"' .. origin .. '"', number, wire.namespace, cjson.encode(rooms), skip, key, sizes}
+  return '[' .. table.concat(header, ',') .. ']\\n' .. body
+end
+local function tell(wire, origin, number, rooms, channels, skip, sizes, body)
+  local offset = text(next_offset(wire.offset))
+  local letter = encoded(wire, origin, number == 0 and offset or text(number), rooms, skip, 'null', sizes, body)
+  for i, room in ipairs(rooms) do
+    keep(wire.log .. room, wire.lost .. room, offset, letter, wire.retention, wire.cap, wire.bytes)
+    publish(channels[i], wire.home .. room, offset .. ' ' .. letter)
+  end
+end
+local function tell_volatile(wire, origin, room, channel, key, sizes, body)
+  publish(channel, wire.home .. room, '0 ' .. encoded(wire, origin, 0, {room}, '[]', key, sizes, body))
+end
+"""
+)
+
+#: An event that should have been said by now: it is said if none of the room's newest that begin so was.
+#: KEYS offset, log. ARGV ask, body.
+EMIT_MISSING = script(
+    TELL
+    + f"""
+local ask = cjson.decode(ARGV[1])
+for _, entry in ipairs(redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', {MOST_SEARCHED})) do
+  if entry[2][2]:find(ask.opening, 1, true) then return 0 end
+end
+tell(ask.wire, 'outside', 0, ask.rooms, ask.channels, '[]', ask.sizes, ARGV[2])
+return 1
+"""
+)
 
 #: A node's pulse in one namespace: what it is told on its channel after this is newer than the offset. Nothing where
 #: Redis has lost what it knew. KEYS offset, epoch. ARGV channel, namespace.

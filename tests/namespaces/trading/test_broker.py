@@ -14,7 +14,7 @@ import pytest_asyncio
 from server.namespaces.trading.channels import EVICTION_TRIES
 from tests.conftest import Connect, Serve
 from tests.support.client import Client
-from tests.support.nodes import node_of, until_up
+from tests.support.managers import node_of, until_up
 from tests.support.redis import RedisServer
 from tests.support.running import Running
 

@@ -20,7 +20,7 @@ from server.realtime.cluster.dispatch import Bounds, Dispatch
 from server.realtime.cluster.manager import ClusterFanout
 from server.realtime.cluster.node import Node
 from server.realtime.connection import Connection
-from tests.support.nodes import until_up
+from tests.support.managers import until_up
 from tests.support.redis import RedisServer
 
 CATALOGUE = load(Path("config/channels.toml"))

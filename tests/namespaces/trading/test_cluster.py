@@ -16,7 +16,7 @@ from server.namespaces.trading.cluster import ClusterBroker
 from server.realtime.cluster import commands, node
 from tests.conftest import Connect, Serve
 from tests.support.client import Client
-from tests.support.nodes import node_of, until_up
+from tests.support.managers import node_of, until_up
 from tests.support.proxy import Proxy
 from tests.support.raw import RawSocket, raw_socket
 from tests.support.recovering import auth, raw_connect

@@ -19,6 +19,7 @@ from server.realtime.cluster.keys import NODES
 from server.realtime.cluster.node import Node
 from server.realtime.connection import Connection
 from tests.conftest import Connect, Serve
+from tests.support import managers
 from tests.support.client import PATIENCE, Client
 from tests.support.copilot import QUESTIONS, code, copilot, drop, finish, until
 from tests.support.proxy import Proxy
@@ -77,12 +78,6 @@ async def answer(client: Client, question: Any, answer: Any = None) -> Any:
     return await client.call("human_response", {"requestId": question["requestId"], **(answer or RIGHT)})
 
 
-async def come_true(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - nothing announces what nodes say to each other
-            await asyncio.sleep(0.01)
-
-
 async def die(server: Running, redis: RedisServer) -> None:
     """As far as others see: without a word, its connections to Redis are gone."""
     await node_of(server)._tasks.close()
@@ -103,6 +98,16 @@ async def asked_on_another(
     moved = await connect(two, "/copilot", "alice")
     assert await moved.expect(CLARIFICATION) == question
     return one, two, moved, question, task
+
+
+async def assert_asked_again(
+    node: Running, connect: Connect, question: Any, task: asyncio.Task[dict[str, object]]
+) -> None:
+    """The user's next client, on this node, is asked the same and may answer."""
+    again = await connect(node, "/copilot", "alice")
+    assert await again.expect(CLARIFICATION) == question
+    await answer(again, question)
+    assert await task == RIGHT
 
 
 async def nothing_is_left(redis: RedisServer, *servers: Running) -> None:
@@ -138,7 +143,7 @@ async def test_the_answer_by_ack_finds_its_waiter(a_node: Nodes, connect: Connec
         await moved.connect(two.url, auth={"token": client.sio.connection_auth["token"]})
         assert await task == RIGHT
         assert moved.payloads(CLARIFICATION) == [question]
-        await come_true(lambda: not others(two)._lent)
+        await managers.until(lambda: not others(two)._lent)
         await nothing_is_left(redis, one, two)
     finally:
         await moved.close()
@@ -153,7 +158,7 @@ async def test_one_that_comes_back_under_its_id_is_asked_again(a_node: Nodes, mo
         await raw.expect("42/copilot")
         task = ask(one, newest(one))
         question = (await raw.expect("42/copilot")).partition("[")[2]
-    await come_true(lambda: not copilot(one).connections)
+    await managers.until(lambda: not copilot(one).connections)
     async with raw_socket(two.url) as raw:
         after = await raw_connect(raw, "/copilot", pid=before["pid"])
         assert after == before
@@ -215,28 +220,19 @@ async def test_one_that_moves_on_is_asked_again(a_node: Nodes, connect: Connect)
     _, two, moved, question, task = await asked_on_another(a_node, connect)
     three = await a_node()
     await drop(moved, two)
-    again = await connect(three, "/copilot", "alice")
-    assert await again.expect(CLARIFICATION) == question
-    await answer(again, question)
-    assert await task == RIGHT
+    await assert_asked_again(three, connect, question, task)
 
 
 async def test_one_that_moves_back_is_asked_again(a_node: Nodes, connect: Connect) -> None:
     one, two, moved, question, task = await asked_on_another(a_node, connect)
     await drop(moved, two)
-    again = await connect(one, "/copilot", "alice")
-    assert await again.expect(CLARIFICATION) == question
-    await answer(again, question)
-    assert await task == RIGHT
+    await assert_asked_again(one, connect, question, task)
 
 
 async def test_one_whose_new_node_dies_is_asked_again(a_node: Nodes, connect: Connect, redis: RedisServer) -> None:
     one, two, _, question, task = await asked_on_another(a_node, connect)
     await die(two, redis)
-    again = await connect(one, "/copilot", "alice")
-    assert await again.expect(CLARIFICATION) == question
-    await answer(again, question)
-    assert await task == RIGHT
+    await assert_asked_again(one, connect, question, task)
 
 
 async def test_one_that_has_the_question_is_not_asked_twice(a_node: Nodes, connect: Connect) -> None:
@@ -264,7 +260,7 @@ async def test_a_second_connection_is_asked_only_once_the_first_is_gone(
         two = await a_node()
     second = await connect(two, "/copilot", "alice")
     heir = Place(newest(two).id, node_of(two).id)
-    await come_true(lambda: only(one).heir == heir)
+    await managers.until(lambda: only(one).heir == heir)
     await second.settle()
     assert second.payloads(CLARIFICATION) == []
     await drop(first, home)
@@ -278,7 +274,7 @@ async def test_a_second_connection_is_asked_where_the_firsts_node_dies(
 ) -> None:
     one, two, _, question, task = await asked_on_another(a_node, connect)
     second = await connect(one, "/copilot", "alice")
-    await come_true(lambda: only(one).heir is not None)
+    await managers.until(lambda: only(one).heir is not None)
     await die(two, redis)
     assert await second.expect(CLARIFICATION) == question
     await answer(second, question)
@@ -297,7 +293,7 @@ async def test_the_expiry_is_told_where_the_client_is(a_node: Nodes, connect: Co
         await task
     assert await moved.expect("request_expired") == {"requestId": question["requestId"]}
     assert code(await answer(moved, question)) == "UNKNOWN_REQUEST"
-    await come_true(lambda: not others(two)._lent)
+    await managers.until(lambda: not others(two)._lent)
     await nothing_is_left(redis, one, two)
 
 
@@ -398,7 +394,7 @@ async def test_a_listed_question_ends_by_itself(a_node: Nodes, connect: Connect,
     one = await a_node()
     await connect(one, "/copilot", "alice")
     tasks = [ask(one, newest(one)), ask(one, newest(one), timeout=LONG / 2)]
-    await come_true(lambda: len(copilot(one).asks) == 2)
+    await managers.until(lambda: len(copilot(one).asks) == 2)
     await node_of(one).call("PING")
     async with redis.client() as client:
         [key] = await client.keys("*:asks:*")
@@ -406,7 +402,7 @@ async def test_a_listed_question_ends_by_itself(a_node: Nodes, connect: Connect,
         assert LONG * 1000 / 2 < await client.pttl(key) <= LONG * 1000 + 1
         await client.zadd(key, {"of a node that died": 1})
         tasks.append(ask(one, newest(one)))
-        await come_true(lambda: len(copilot(one).asks) == 3)
+        await managers.until(lambda: len(copilot(one).asks) == 3)
         await node_of(one).call("PING")
         assert await client.zscore(key, "of a node that died") is None
     for task in tasks:
@@ -418,7 +414,7 @@ async def test_without_redis_a_client_is_asked_and_answers_here(
 ) -> None:
     one = await a_node()
     await redis.kill()
-    await come_true(lambda: not node_of(one).up)
+    await managers.until(lambda: not node_of(one).up)
     client = await connect(one, "/copilot", "alice")
     task = ask(one, newest(one))
     question = await client.expect(CLARIFICATION)
@@ -437,7 +433,7 @@ async def test_one_that_moved_while_redis_was_away_is_found_when_it_is_back(
     client = await connect(one, "/copilot", "alice")
     connection = newest(one)
     await redis.kill()
-    await come_true(lambda: not node_of(one).up and not node_of(two).up)
+    await managers.until(lambda: not node_of(one).up and not node_of(two).up)
     await drop(client, one)
     task = ask(one, connection)
     moved = await connect(two, "/copilot", "alice")
@@ -454,9 +450,9 @@ async def test_a_question_that_redis_has_forgotten_is_listed_again(
     task = ask(one, newest(one))
     question = await client.expect(CLARIFICATION)
     await redis.kill()
-    await come_true(lambda: not node_of(one).up and not node_of(two).up)
+    await managers.until(lambda: not node_of(one).up and not node_of(two).up)
     await redis.start()
-    await come_true(lambda: node_of(one).up and node_of(two).up)
+    await managers.until(lambda: node_of(one).up and node_of(two).up)
     await drop(client, one)
     moved = await connect(two, "/copilot", "alice")
     assert await moved.expect(CLARIFICATION) == question
@@ -494,7 +490,7 @@ async def test_who_comes_while_its_node_is_cut_off_is_asked_afterwards(
     await drop(client, one)
     proxy.refuse()
     await proxy.cut()
-    await come_true(lambda: not node_of(two).up)
+    await managers.until(lambda: not node_of(two).up)
     moved = await connect(two, "/copilot", "alice")
     await moved.settle()
     await proxy.accept()

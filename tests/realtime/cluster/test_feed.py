@@ -50,27 +50,35 @@ def test_it_covers_what_was_heard_and_what_its_node_said() -> None:
 
 def test_each_event_is_news_once_for_each_node() -> None:
     feed = Feed("/x")
-    assert [feed.is_news(letter(A, number)) for number in (1, 1, 2, 3, 2, 3, 4)] == [
+    assert [feed.is_news(A, number) for number in (1, 1, 2, 3, 2, 3, 4)] == [
         *(True, False, True, True, False, False, True)
     ]
-    assert feed.is_news(letter(B, 1))
+    assert feed.is_news(B, 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "was", "here"),
+    [(0, 0, True), (9, 0, True), (0, 5, False), (9, 5, False), (9, 9, False), (9, 10, True)],
+)
+def test_what_is_said_again_is_for_those_who_were_there_and_missed_it(before: int, was: int, here: bool) -> None:
+    assert Feed("/x", before=before).is_for_here(letter(A, 1, was)) is here
 
 
 def test_nodes_that_were_heard_of_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ORIGINS", 3)
     feed = Feed("/x")
     for number in range(1, 50):
-        feed.is_news(letter(f"{number:010x}", 1))
-        feed.is_news(letter(A, number))
+        feed.is_news(f"{number:010x}", 1)
+        feed.is_news(A, number)
     assert len(feed._heard) == 3
-    assert not feed.is_news(letter(A, 49)), "who speaks is not forgotten"
+    assert not feed.is_news(A, 49), "who speaks is not forgotten"
 
 
 @given(st.lists(st.tuples(st.sampled_from([A, B]), st.integers(1, 20))))
 def test_nothing_is_news_twice_nor_out_of_order(said: list[tuple[str, int]]) -> None:
     feed = Feed("/x")
     for node in (A, B):
-        heard = [number for origin, number in said if feed.is_news(letter(origin, number)) and origin == node]
+        heard = [number for origin, number in said if feed.is_news(origin, number) and origin == node]
         assert heard == sorted(set(heard))
         feed = Feed("/x")
 

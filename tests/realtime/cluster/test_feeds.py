@@ -10,8 +10,9 @@ import pytest_asyncio
 
 from server.realtime.cluster import commands, feeds, wire
 from server.realtime.cluster.keys import NODES
+from server.realtime.cluster.letters import Letter
 from tests.support.echo import EchoNamespace
-from tests.support.managers import ROOM, Cluster, Reader, emit, gone, manager_of, node_of, proxied, reader, until
+from tests.support.managers import ROOM, Cluster, Reader, back, emit, gone, manager_of, node_of, proxied, reader, until
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 from tests.support.running import Running
@@ -47,9 +48,15 @@ class Pair:
 
 
 @pytest_asyncio.fixture
-async def pair(redis: RedisServer) -> AsyncIterator[Pair]:
+async def cluster(redis: RedisServer) -> AsyncIterator[Cluster]:
+    cluster = Cluster(redis.url)
+    yield cluster
+    await cluster.close()
+
+
+@pytest_asyncio.fixture
+async def pair(redis: RedisServer, cluster: Cluster) -> AsyncIterator[Pair]:
     async with proxied(redis.url) as (url, proxy):
-        cluster = Cluster(redis.url)
         yield Pair(await cluster.add(), await cluster.add(url), proxy)
         await cluster.close()
 
@@ -252,6 +259,62 @@ async def test_a_redis_that_was_emptied_is_noticed_at_a_pulse(pair: Pair, redis:
         await gone(server, each.id)
     async with reader(pair.other, **alice.known) as again:
         assert again.recovered
+
+
+async def test_what_is_said_again_is_not_for_who_came_after_it(cluster: Cluster, redis: RedisServer) -> None:
+    one = await cluster.add()
+    async with reader(one) as alice:
+        await alice.enter(1)
+        emit(one, 1, 2)
+        await manager_of(one).flushed()
+        late = await cluster.add()
+        async with reader(late, "bob") as bob:
+            await bob.enter(1)
+            await emptied(redis, one, late)
+            emit(one, 3)
+            assert await bob.until(3) == [3]
+
+
+async def test_what_is_said_again_is_replayed_to_who_missed_it_only(cluster: Cluster, redis: RedisServer) -> None:
+    one, other = await cluster.add(), await cluster.add()
+    node = node_of(one)
+    async with reader(one) as alice, redis.client() as client:
+        await alice.enter(1)
+        emit(one, 1)
+        await alice.until(1)
+        await emptied(redis, one)
+        feed = manager_of(one)._feeds["/echo"]
+        before = feed.before
+        session = node.keys.session("/echo", alice.known["pid"])
+        while not (start := int(await client.hget(session, "start") or 0)):  # type: ignore[misc]
+            pass
+        await until(lambda: feed.newest >= start)  # from here on she is told offsets of this Redis
+        emit(one, 2)
+        await alice.until(2)
+        await manager_of(one).flushed()
+        offset = int(await client.get(node.keys.offset("/echo")) or 0)
+        for number, was in ((8, before), (9, before + 1)):
+            offset += 1
+            text = f'2/echo,["news",{{"n":{number}}}]'
+            said = Letter("0123456789", number, "/echo", [ROOM], [], (text,), was=was).encode()
+            await client.xadd(node.keys.log("/echo", ROOM), {"m": said}, id=f"{offset}-0")
+        await client.set(node.keys.offset("/echo"), offset)
+    await gone(one, alice.id)
+    async with back(other, alice) as again:
+        assert again.recovered
+        assert again.heard == [9]
+
+
+async def emptied(redis: RedisServer, *servers: Running) -> None:
+    """And they have noticed."""
+    feeds = [manager_of(server)._feeds["/echo"] for server in servers]
+    await until(lambda: all(feed.epoch is not None for feed in feeds))
+    before = {feed.epoch for feed in feeds}
+    async with redis.client() as client:
+        await client.flushall()
+    await until(lambda: not before & {feed.epoch for feed in feeds})
+    for server in servers:
+        await manager_of(server).flushed()
 
 
 async def test_after_redis_forgot_nobody_is_told_that_all_is_there(pair: Pair, redis: RedisServer) -> None:

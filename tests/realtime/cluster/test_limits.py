@@ -15,7 +15,7 @@ from server.realtime.cluster.limits import ClusterCounter
 from server.realtime.cluster.node import Node
 from server.realtime.limits import Rate
 from tests.conftest import Connect, Serve
-from tests.support.echo_node import until
+from tests.support.managers import until_up
 from tests.support.redis import RedisServer
 
 DAY = 24 * 3600
@@ -26,7 +26,7 @@ RATE = Rate(3, DAY)
 async def a_node(redis: RedisServer) -> AsyncIterator[Node]:
     node = Node(connector(redis.url), "test")
     await node.start()
-    await until(node, up=True)
+    await until_up(node, up=True)
     yield node
     await node.stop()
 
@@ -83,29 +83,29 @@ async def test_without_redis_each_node_counts_for_itself_and_afterwards_again_wi
         redis.pause()
         try:
             assert await counter.use("alice", RATE) == 2  # after the second that it may take to find out
-            await until(node, up=False)
+            await until_up(node, up=False)
             assert [await counter.use("alice", RATE) for _ in range(2)] == [1, 0]
             with pytest.raises(RateLimited):
                 await counter.use("alice", RATE)
         finally:
             redis.resume()
-        await until(node, up=True)
+        await until_up(node, up=True)
         with pytest.raises(RateLimited) as caught:
             await counter.use("alice", RATE)
         assert caught.value.limit == 3
         await redis.kill()
-        await until(node, up=False)
+        await until_up(node, up=False)
         with pytest.raises(RateLimited):
             await counter.use("alice", RATE)
         await redis.start()
-        await until(node, up=True)
+        await until_up(node, up=True)
         await use_up(counter)
 
 
 async def test_nobody_waits_for_a_redis_that_is_known_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
     async with RedisServer() as redis, a_node(redis) as node:
         await redis.kill()
-        await until(node, up=False)
+        await until_up(node, up=False)
         monkeypatch.setattr(node, "run", None)  # not to be called
         await use_up(ClusterCounter(node))
 

@@ -14,7 +14,21 @@ import pytest_asyncio
 from server.realtime.engine.frames import Packet
 from server.realtime.rooms import ALL, room_name
 from tests.support.client import PATIENCE
-from tests.support.managers import ROOM, Cluster, Reader, emit, gone, manager_of, node_of, reader, until
+from tests.support.managers import (
+    ROOM,
+    Cluster,
+    Reader,
+    emit,
+    gone,
+    manager_of,
+    node_of,
+    proxied,
+    reader,
+    serving,
+    until,
+    until_up,
+)
+from tests.support.redis import RedisServer
 from tests.support.running import Running
 
 OTHER = room_name(None, "numbered", "2")
@@ -251,3 +265,25 @@ async def test_nothing_is_left_when_all_are_gone(servers: list[Running]) -> None
     await until(lambda: manager._feeds.get("/echo") is None)
     assert (manager._rooms, manager._namespaces, manager._unsettled) == ({}, {}, {})
     assert list(manager.node.listener._wanted) == [manager.node.channel]
+
+
+# -- what a node that died should have said -------------------------------------------------------------------------
+
+
+async def test_what_is_missing_is_said_once_by_whoever_says_so_first(trio: Trio) -> None:
+    emit(trio.servers[0], 1)
+    await manager_of(trio.servers[0]).flushed()
+    managers = [manager_of(server) for server in trio.servers]
+    for number, said in ((1, [False] * 3), (2, [False, False, True]), (2, [False] * 3), (22, [False, False, True])):
+        payload = {"n": number, "more": number}
+        tries = [manager.emit_missing("/echo", "news", payload, ROOM) for manager in managers]
+        assert sorted(await asyncio.gather(*tries)) == said
+    assert await trio.heard() == {"a": [1, 2, 22], "b": [1, 2, 22]}
+
+
+async def test_without_redis_nothing_is_known_to_be_missing(redis_server: RedisServer) -> None:
+    async with proxied(redis_server.url) as (url, proxy), serving(url) as (server, _):
+        await until_up(node_of(server))
+        proxy.refuse()
+        await proxy.cut()
+        assert not await manager_of(server).emit_missing("/echo", "news", {"n": 1}, ROOM)

@@ -17,7 +17,7 @@ from server.realtime import rooms
 from server.realtime.cluster.outside import CLAIM_SECONDS, MAX_BYTES, MAX_SIGHTINGS, Sightings, room_of
 from tests.conftest import Connect, Serve
 from tests.support.client import Client
-from tests.support.nodes import node_of, until_up
+from tests.support.managers import node_of, until_up
 from tests.support.redis import RedisServer
 from tests.support.running import Running
 

@@ -24,7 +24,7 @@ from server.realtime.cluster.scripts import (
     SESSION_DROP,
     SESSION_KEEP,
     SESSION_WRITE,
-    TELL,
+    TELL_ONE,
     Script,
 )
 from tests.support.redis import RedisServer
@@ -294,10 +294,10 @@ async def test_what_is_told_once_goes_where_the_connection_is(x: Scripts) -> Non
             await heard.get_message(timeout=5)
         home = x.keys.home("/x", "s")
         for channel in ("", "@", f"@{a}", a):
-            await x.run(TELL, [home], channel, f"before {channel}")
+            await x.run(TELL_ONE, [home], channel, f"before {channel}")
         await x.client.set(home, b)
         for channel in ("", "@", f"@{a}", a):
-            await x.run(TELL, [home], channel, f"after {channel}")
+            await x.run(TELL_ONE, [home], channel, f"after {channel}")
         found: list[tuple[str, str]] = []
         while len(found) < 5:
             message = await heard.get_message(ignore_subscribe_messages=True, timeout=5)

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from server.realtime import recovery
 from server.realtime.cluster import single_session
-from server.realtime.cluster.node import Node
 from server.realtime.cluster.single_session import ClusterSingleSession
 from server.realtime.single_session import user_of
 from tests.conftest import Connect, Serve
 from tests.realtime.test_single_session import all_but_one_replaced, expect_replaced
 from tests.support.client import PATIENCE, Client
 from tests.support.echo import EchoNamespace
-from tests.support.echo_node import serving_node, until
+from tests.support.managers import node_of, serving, until_up
 from tests.support.raw import raw_socket
 from tests.support.recovering import raw_connect
 from tests.support.redis import RedisServer
@@ -30,12 +30,10 @@ Served = tuple[Running, EchoNamespace]
 @asynccontextmanager
 async def nodes(redis: RedisServer, count: int = 2) -> AsyncIterator[list[Served]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(serving_node(redis.url, single_session=True)) for _ in range(count)]
-
-
-def node_of(server: Running) -> Node:
-    assert server.realtime.node is not None
-    return server.realtime.node
+        options: dict[str, Any] = {"prefix": "test", "recovery": recovery.Bounds(), "single_session": True}
+        served = [await stack.enter_async_context(serving(redis.url, **options)) for _ in range(count)]
+        await until_up(*(node_of(server) for server, _ in served))
+        yield served
 
 
 def ids(served: Sequence[Served]) -> list[str]:
@@ -49,11 +47,6 @@ def id_of(client: Client) -> Any:
 async def expect_untouched(client: Client) -> None:
     await client.settle()
     assert client.payloads("disconnecting_reason") == []
-
-
-async def until_up(servers: Sequence[Running], up: bool) -> None:
-    for each in servers:
-        await until(node_of(each), up=up)
 
 
 async def look(server: Running, at: str, user: str = "user:0::alice") -> None:
@@ -193,7 +186,7 @@ async def test_without_redis_each_nodes_newest_stays_and_afterwards_the_newest_o
             redis.pause()
         else:
             await redis.kill()
-        await until_up(servers, False)
+        await until_up(*map(node_of, servers), up=False)
         try:
             first = await connect(servers[0], "/echo", "alice")
             newest = await connect(servers[1], "/echo", "alice")
@@ -220,13 +213,13 @@ async def test_of_those_whom_redis_never_knew_the_newest_is_who_came_last(connec
     async with RedisServer() as redis, nodes(redis) as served:
         servers = [server for server, _ in served]
         await redis.kill()
-        await until_up(servers, False)
+        await until_up(*map(node_of, servers), up=False)
         older = await connect(servers[0], "/echo", "alice")
         newer = await connect(servers[1], "/echo", "alice")
         for each in (older, newer):
             await expect_untouched(each)
         await redis.start()
-        await until_up(servers, True)
+        await until_up(*map(node_of, servers), up=True)
         for i in (asks_first, 1 - asks_first):
             single = served[i][1]._single_session
             assert isinstance(single, ClusterSingleSession)
@@ -245,7 +238,7 @@ async def test_who_comes_while_redis_hangs_takes_its_place_all_the_same(connect:
         try:
             newer = await connect(served[0][0], "/echo", "alice")
             await expect_replaced(older)
-            await until_up([server for server, _ in served], False)
+            await until_up(*[node_of(server) for server, _ in served], up=False)
             elsewhere = await connect(served[1][0], "/echo", "alice")
         finally:
             redis.resume()

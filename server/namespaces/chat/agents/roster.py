@@ -68,7 +68,7 @@ def _agent(config: Path, entry: object, where: str) -> Agent:
     try:
         known: dict[str, Any] = _Entry().load(entry)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {error.normalized_messages()}") from None  # type: ignore[no-untyped-call]
+        raise ConfigError(f"{where}: {error.normalized_messages()}") from None
     options = {key: value for key, value in entry.items() if key not in known}
     name: str = known["backend"]
     backend: Backend | None = None
