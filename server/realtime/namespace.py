@@ -132,7 +132,7 @@ class Namespace(Membership):
 
     async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str) -> bool:
         """As `delivery.Delivery`."""
-        return await self.server.manager.emit_missing(self.path, event, payload, room)
+        return bool(await self.server.manager.emit_missing(self.path, event, payload, room))
 
     async def flushed(self) -> None:
         """As `delivery.Delivery`."""
