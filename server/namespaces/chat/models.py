@@ -1,4 +1,4 @@
-"""The tables of chat and the queries on them; who may see what is the service's business.
+"""The tables of chat; queries on them are in `sessions` and `messages`.
 
 Columns, types, checks and index names are those of the chat seed; `seq`, `client_message_id`, `last_seq`, `tenant`
 and the participants are SPEC §4's. A session id is unique over all tenants, as in the seed: the id of another
@@ -7,7 +7,6 @@ tenant's session is simply one that may not be used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,12 +21,9 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     func,
-    select,
     text,
-    update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from server.storage.database import Model, Moment
@@ -53,6 +49,7 @@ class ChatSession(Model):
         Index("idx_chat_sessions_agent_id", "agent_id"),
         Index("idx_chat_sessions_trace_id", "trace_id"),
         Index("idx_chat_sessions_status", "status"),
+        Index("idx_chat_sessions_activity", "tenant", "updated_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -65,6 +62,8 @@ class ChatSession(Model):
     status: Mapped[str] = mapped_column(String(20), default="active", server_default="active")
     details: Mapped[dict[str, object] | None] = mapped_column("metadata", JsonObject)
     last_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    operator_id: Mapped[str | None] = mapped_column(String(100))  # who took over from the agent
+    handover: Mapped[dict[str, object] | None] = mapped_column(JsonObject)  # what was asked of operators, and is open
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
     updated_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
     ended_at: Mapped[datetime | None] = mapped_column(Moment)
@@ -125,6 +124,7 @@ class ChatMessage(Model):
     details: Mapped[dict[str, object] | None] = mapped_column("metadata", JsonObject)
     tokens_used: Mapped[int | None]
     latency_ms: Mapped[int | None]
+    bigrams: Mapped[str | None] = mapped_column(Text)  # what search looks into
     is_edited: Mapped[bool] = mapped_column(default=False, server_default=false())
     edited_at: Mapped[datetime | None] = mapped_column(Moment)
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
@@ -136,6 +136,8 @@ class ChatMessage(Model):
             metadata["tokens_used"] = self.tokens_used
         if self.latency_ms is not None:
             metadata["latency_ms"] = self.latency_ms
+        if self.is_edited:
+            metadata["edited_at"] = None if self.edited_at is None else iso_utc(self.edited_at)
         return {
             "message_id": self.message_id,
             "session_id": self.session_id,
@@ -154,11 +156,15 @@ class ChatFile(Model):
     __table_args__ = (
         Index("idx_chat_files_message_id", "message_id"),
         Index("idx_chat_files_uploaded_by", "uploaded_by"),
+        Index("idx_chat_files_uploaded_at", "uploaded_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     message_id: Mapped[str | None] = mapped_column(
         String(100), ForeignKey("chat_messages.message_id", ondelete="CASCADE")
+    )
+    session_id: Mapped[str | None] = mapped_column(
+        String(100), ForeignKey("chat_sessions.session_id", ondelete="CASCADE")
     )
     file_id: Mapped[str] = mapped_column(String(100), unique=True)
     file_name: Mapped[str] = mapped_column(String(255))
@@ -168,6 +174,24 @@ class ChatFile(Model):
     thumbnail_url: Mapped[str | None] = mapped_column(String(500))
     uploaded_by: Mapped[str | None] = mapped_column(String(100))
     uploaded_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+
+
+class ChatUpload(Model):
+    """A file that comes in chunks, until it is whole."""
+
+    __tablename__ = "chat_uploads"
+    __table_args__ = (Index("idx_chat_uploads_updated_at", "updated_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    upload_id: Mapped[str] = mapped_column(String(100), unique=True)
+    session_id: Mapped[str] = mapped_column(String(100), ForeignKey("chat_sessions.session_id", ondelete="CASCADE"))
+    user_id: Mapped[str] = mapped_column(String(100))
+    file_name: Mapped[str] = mapped_column(String(255))
+    file_type: Mapped[str] = mapped_column(String(100))
+    file_size: Mapped[int] = mapped_column(BigInteger)
+    received: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
+    updated_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,93 +208,3 @@ class Draft:
     client_message_id: str | None = None
     tokens_used: int | None = None
     latency_ms: int | None = None
-
-
-async def find_session(db: AsyncSession, session_id: str) -> ChatSession | None:
-    found: ChatSession | None = await db.scalar(select(ChatSession).where(ChatSession.session_id == session_id))
-    return found
-
-
-async def is_participant(db: AsyncSession, session_id: str, user_id: str) -> bool:
-    found = await db.scalar(
-        select(ChatParticipant.id).where(ChatParticipant.session_id == session_id, ChatParticipant.user_id == user_id)
-    )
-    return found is not None
-
-
-async def participants(db: AsyncSession, session_id: str) -> list[str]:
-    """In the order they were let in: the owner first."""
-    found = await db.scalars(
-        select(ChatParticipant.user_id).where(ChatParticipant.session_id == session_id).order_by(ChatParticipant.id)
-    )
-    return list(found)
-
-
-async def create_session(db: AsyncSession, session: ChatSession) -> None:
-    """With its owner as participant. Raises IntegrityError when the id is taken."""
-    db.add(session)
-    await db.flush()
-    db.add(ChatParticipant(session_id=session.session_id, user_id=session.user_id, joined_at=session.created_at))
-
-
-async def append(db: AsyncSession, draft: Draft, clock: Callable[[], datetime]) -> tuple[ChatMessage, bool] | None:
-    """Stores a message at the session's next seq: (message, whether it is new), or None without such a session.
-
-    A draft whose sender has used its `client_message_id` before is not stored; the first message is returned. The
-    session's row stays locked until the transaction ends, so there are no gaps and, over all nodes, no two alike.
-    """
-    of_session = ChatSession.session_id == draft.session_id
-    if draft.client_message_id is not None:
-        await db.execute(select(ChatSession.id).where(of_session).with_for_update())
-        first = await db.scalar(
-            select(ChatMessage).where(
-                ChatMessage.session_id == draft.session_id,
-                ChatMessage.sender_id == draft.sender_id,
-                ChatMessage.client_message_id == draft.client_message_id,
-            )
-        )
-        if first is not None:
-            return first, False
-    created_at = clock()
-    seq = await db.scalar(
-        update(ChatSession)
-        .where(of_session)
-        .values(last_seq=ChatSession.last_seq + 1, updated_at=created_at)
-        .returning(ChatSession.last_seq)
-        .execution_options(synchronize_session=False)
-    )
-    if seq is None:
-        return None
-    message = ChatMessage(
-        session_id=draft.session_id,
-        seq=seq,
-        message_id=draft.message_id,
-        client_message_id=draft.client_message_id,
-        sender_type=draft.sender_type,
-        sender_id=draft.sender_id,
-        message_type=draft.message_type,
-        content=draft.content,
-        details=draft.metadata,
-        tokens_used=draft.tokens_used,
-        latency_ms=draft.latency_ms,
-        created_at=created_at,
-    )
-    db.add(message)
-    await db.flush()
-    return message, True
-
-
-async def messages_after(
-    db: AsyncSession, session_id: str, after_seq: int, limit: int
-) -> tuple[list[ChatMessage], bool]:
-    """The oldest after `after_seq`, and whether there are more after them."""
-    query = select(ChatMessage).where(ChatMessage.session_id == session_id, ChatMessage.seq > after_seq)
-    found = list(await db.scalars(query.order_by(ChatMessage.seq).limit(limit + 1)))
-    return found[:limit], len(found) > limit
-
-
-async def newest_messages(db: AsyncSession, session_id: str, limit: int) -> tuple[list[ChatMessage], bool]:
-    """The newest, in seq order, and whether there are older ones."""
-    query = select(ChatMessage).where(ChatMessage.session_id == session_id)
-    found = list(await db.scalars(query.order_by(ChatMessage.seq.desc()).limit(limit + 1)))
-    return found[:limit][::-1], len(found) > limit

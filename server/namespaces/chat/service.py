@@ -9,12 +9,11 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from server.auth.policy import may_use_session
 from server.errors import Forbidden
 from server.identity import Identity
-from server.namespaces.chat import models
+from server.namespaces.chat import messages, sessions
+from server.namespaces.chat.access import NO_ACCESS, access, check
 from server.namespaces.chat.agents.backend import Question
 from server.namespaces.chat.agents.roster import Agent
 from server.namespaces.chat.models import ChatSession, Draft
@@ -31,7 +30,6 @@ from server.timestamps import iso_utc
 
 HISTORY = 200  # SPEC §4: messages in one answer
 MISSED = timedelta(seconds=60)  # who sends something again does it by then; rooms' logs are kept for longer
-NO_ACCESS = "You may not use this session"  # whether or not it exists
 
 
 class Floor(Delivery, Protocol):
@@ -157,7 +155,7 @@ class ChatService:
     async def _may_use(self, connection: Connection, session_id: str) -> bool:
         try:
             async with self._database.reading() as db:
-                await _access(db, connection.identity, await models.find_session(db, session_id))
+                await access(db, connection.identity, session_id)
         except Forbidden:
             return False
         return True
@@ -169,16 +167,16 @@ class ChatService:
     async def _open(self, identity: Identity, session_id: str) -> ChatSession:
         """The session, made for this user if there is none and that is wanted. Raises Forbidden."""
         async with self._database.reading() as db:
-            session = await models.find_session(db, session_id)
+            session = await sessions.find_session(db, session_id)
             if session is not None or not self._options.auto_create:
-                return (await _access(db, identity, session))[0]
+                return (await check(db, identity, session)).session
         session = self._new_session(identity, session_id)
         try:
             async with self._database.transaction() as db:
-                await models.create_session(db, session)
+                await sessions.create_session(db, session)
         except IntegrityError:  # somebody was first
             async with self._database.reading() as db:
-                return (await _access(db, identity, await models.find_session(db, session_id)))[0]
+                return (await access(db, identity, session_id)).session
         return session
 
     def _new_session(self, identity: Identity, session_id: str) -> ChatSession:
@@ -199,19 +197,19 @@ class ChatService:
         async with self._database.reading() as db:
             # The messages first: on PostgreSQL the session may be newer than they, and `last_seq` then says so.
             if after_seq is None:
-                messages, has_more = await models.newest_messages(db, session_id, HISTORY)
+                found, has_more = await messages.newest_messages(db, session_id, HISTORY)
             else:
-                messages, has_more = await models.messages_after(db, session_id, after_seq, HISTORY)
-            session = await models.find_session(db, session_id)
+                found, has_more = await messages.messages_after(db, session_id, after_seq, HISTORY)
+            session = await sessions.find_session(db, session_id)
             if session is None:
                 raise Forbidden(NO_ACCESS)
-            participants = await models.participants(db, session_id)
+            participants = await sessions.participants(db, session_id)
         agent = self._agents.get(session.agent_id) if session.agent_id is not None else None
         return {
             "session": session.to_wire()
             | {"agent": None if agent is None else agent.to_wire(), "participants": participants},
             "participants": participants,
-            "messages": [message.to_wire() for message in messages],
+            "messages": [message.to_wire() for message in found],
             "last_seq": session.last_seq,
             "has_more": has_more,
         }
@@ -230,7 +228,8 @@ class ChatService:
     ) -> dict[str, object]:
         """Stores a message, then sends it to all who joined the session, the sender's connections among them."""
         async with self._database.reading() as db:
-            session, participant = await _access(db, identity, await models.find_session(db, session_id))
+            found = await access(db, identity, session_id)
+        session = found.session
         draft = Draft(
             session_id=session_id,
             message_id=new_message_id(),
@@ -247,7 +246,7 @@ class ChatService:
             elif now() - message.created_at < MISSED:
                 new = await self._floor.emit_missing("message", message.to_wire(), room=_room(session))
         await self._floor.flushed()
-        if new and participant:  # staff who were not invited are there to answer
+        if new and found.is_participant:  # staff who were not invited are there to answer
             self._ask_agent(session, identity, content)
         return {
             "message_id": message.message_id,
@@ -297,18 +296,6 @@ class ChatService:
             "timestamp": iso_utc(),
         }
         await self._floor.emit("system", payload, room=change.room, skip=skip)
-
-
-async def _access(db: AsyncSession, identity: Identity, session: ChatSession | None) -> tuple[ChatSession, bool]:
-    """The session, and whether this is one of its participants.
-
-    Raises Forbidden, in the same words for a session of others as for none.
-    """
-    if session is not None:
-        participant = await models.is_participant(db, session.session_id, identity.user_id)
-        if may_use_session(identity, tenant=session.tenant, participant=participant):
-            return session, participant
-    raise Forbidden(NO_ACCESS)
 
 
 def _room(session: ChatSession) -> str:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from server.errors import Forbidden
-from server.namespaces.chat import models
+from server.namespaces.chat import messages
 from server.namespaces.chat.locks import Locks
 from server.namespaces.chat.models import ChatMessage, Draft
 from server.storage.database import Database
@@ -38,14 +38,14 @@ class Transcript:
 
     @asynccontextmanager
     async def append(self, draft: Draft) -> AsyncIterator[tuple[ChatMessage, bool]]:
-        """Stores a message and yields it with whether it is new (`models.append`). It is committed when the block
+        """Stores a message and yields it with whether it is new (`messages.append`). It is committed when the block
         begins, and the next one of the session waits until the block ends: what is sent in it goes in `seq` order.
 
         Raises Forbidden when the session is gone.
         """
         async with self._locks.hold(draft.session_id):
             async with self._database.transaction() as db:
-                appended = await models.append(db, draft, now)
+                appended = await messages.append(db, draft, now)
                 if appended is None:
                     raise Forbidden
             yield appended

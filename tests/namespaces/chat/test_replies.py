@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from server.namespaces.chat import models, replies
+from server.namespaces.chat import messages, replies, sessions
 from server.namespaces.chat.agents.backend import Backend, Question, Verdict
 from server.namespaces.chat.models import ChatMessage, ChatSession
 from server.namespaces.chat.replies import MAX_WAITING, Asked, Pace, Replies
@@ -58,7 +58,7 @@ async def database(sqlite_url: str) -> AsyncIterator[Database]:
     async with database.transaction() as db:
         moment = now()
         session = ChatSession(session_id="s1", user_id="alice", created_at=moment, updated_at=moment)
-        await models.create_session(db, session)
+        await sessions.create_session(db, session)
     yield database
     await database.close()
 
@@ -81,7 +81,7 @@ async def finish(tasks: Tasks) -> None:
 
 async def stored(database: Database) -> list[ChatMessage]:
     async with database.reading() as db:
-        return (await models.newest_messages(db, "s1", 100))[0]
+        return (await messages.newest_messages(db, "s1", 100))[0]
 
 
 async def test_chunks_are_paced(database: Database, tasks: Tasks) -> None:

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from server.errors import LimitExceeded
 from server.identity import Identity
-from server.namespaces.chat import models
+from server.namespaces.chat import messages
 from server.namespaces.chat.service import ChatService, Options
 from server.realtime.connection import Connection
 from server.storage.database import Database
@@ -100,7 +100,7 @@ async def test_a_join_that_fails_halfway_leaves_the_room(database: Database, mon
     async def fail(*_: object) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(models, "newest_messages", fail)
+    monkeypatch.setattr(messages, "newest_messages", fail)
     with pytest.raises(ConnectionError):
         await service.join(connection(Identity("alice"), "c2"), "s1", None)
     assert floor.log == [("enter", "session:0::s1"), ("leave", "session:0::s1")]

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from server.errors import Forbidden
-from server.namespaces.chat import models
+from server.namespaces.chat import messages, sessions
 from server.namespaces.chat.models import ChatSession, Draft
 from server.namespaces.chat.transcript import Transcript, new_message_id, now
 from server.storage.database import Database
@@ -21,7 +21,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     async with database.transaction() as db:
         moment = now()
         session = ChatSession(session_id="s1", user_id="alice", created_at=moment, updated_at=moment)
-        await models.create_session(db, session)
+        await sessions.create_session(db, session)
     yield database
     await database.close()
 
@@ -32,7 +32,7 @@ def draft(content: str = "hi", session_id: str = "s1") -> Draft:
 
 async def test_a_message_is_committed_before_it_is_sent(database: Database) -> None:
     async with Transcript(database).append(draft()) as (message, _), database.reading() as db:
-        (stored,), _ = await models.newest_messages(db, "s1", 10)
+        (stored,), _ = await messages.newest_messages(db, "s1", 10)
         assert stored.message_id == message.message_id
 
 

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import func, select
+
+from server.namespaces.chat import messages, sessions
+from server.namespaces.chat.models import ChatMessage, ChatSession, Draft
+from server.storage.database import Database
+from tests.support import running
+
+MOMENT = datetime(2025, 11, 3, 10, 30, 45, 123000, tzinfo=UTC)
+DRAFT = Draft("s1", "m1", "user", "alice", "text", "hi")
+
+
+def session(session_id: str = "s1") -> ChatSession:
+    return ChatSession(session_id=session_id, user_id="alice", status="active", created_at=MOMENT, updated_at=MOMENT)
+
+
+@pytest_asyncio.fixture
+async def databases(database_url: str) -> AsyncIterator[list[Database]]:
+    """Two nodes on one database that has the session s1."""
+    url = running.settings(DATABASE_URL=database_url).database_url
+    databases = [await asyncio.to_thread(Database, url) for _ in range(2)]
+    async with databases[0].transaction() as db:
+        await sessions.create_session(db, session())
+    yield databases
+    for database in databases:
+        await database.close()
+
+
+async def append(database: Database, draft: Draft) -> tuple[ChatMessage, bool]:
+    async with database.transaction() as db:
+        appended = await messages.append(db, draft, lambda: MOMENT)
+        assert appended is not None
+        return appended
+
+
+async def test_messages_are_numbered_from_one_in_each_session(databases: list[Database]) -> None:
+    async with databases[0].transaction() as db:
+        await sessions.create_session(db, session("s2"))
+    for number, session_id in enumerate(("s1", "s2", "s1", "s2", "s1")):
+        message, new = await append(databases[0], replace(DRAFT, session_id=session_id, message_id=f"m{number}"))
+        assert (message.seq, new) == (number // 2 + 1, True)
+
+
+async def test_no_session_no_message(databases: list[Database]) -> None:
+    async with databases[0].transaction() as db:
+        assert await messages.append(db, replace(DRAFT, session_id="unknown"), lambda: MOMENT) is None
+        again = replace(DRAFT, session_id="unknown", client_message_id="c1")
+        assert await messages.append(db, again, lambda: MOMENT) is None
+
+
+async def test_fifty_writers_on_two_nodes_leave_no_gap(databases: list[Database]) -> None:
+    drafts = [replace(DRAFT, message_id=f"m{number}") for number in range(50)]
+    written = await asyncio.gather(*(append(databases[n % 2], draft) for n, draft in enumerate(drafts)))
+    assert sorted(message.seq for message, _ in written) == list(range(1, 51))
+    async with databases[0].reading() as db:
+        found = await sessions.find_session(db, "s1")
+    assert found is not None
+    assert found.last_seq == 50
+
+
+async def test_one_message_sent_twice_at_once_on_two_nodes_is_stored_once(databases: list[Database]) -> None:
+    drafts = [replace(DRAFT, message_id=f"m{number}", client_message_id="c1") for number in range(10)]
+    written = await asyncio.gather(*(append(databases[n % 2], draft) for n, draft in enumerate(drafts)))
+    assert len({message.message_id for message, _ in written}) == 1
+    assert sum(new for _, new in written) == 1
+    async with databases[0].reading() as db:
+        assert await db.scalar(select(func.count()).select_from(ChatMessage)) == 1
+        assert (await db.scalar(select(ChatSession.last_seq))) == 1
+
+
+async def test_a_transaction_that_fails_gives_its_number_back(databases: list[Database]) -> None:
+    async def fail() -> None:
+        async with databases[0].transaction() as db:
+            await messages.append(db, DRAFT, lambda: MOMENT)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    message, _ = await append(databases[0], DRAFT)
+    assert message.seq == 1
+
+
+async def test_a_message_keeps_all_it_was_given(databases: list[Database]) -> None:
+    draft = replace(
+        DRAFT, sender_type="agent", sender_id="1", metadata={"intent": "INFO_REQ"}, tokens_used=15, latency_ms=234
+    )
+    await append(databases[0], draft)
+    async with databases[1].reading() as db:
+        (found,), more = await messages.messages_after(db, "s1", 0, 10)
+    assert not more
+    assert found.to_wire() == {
+        "message_id": "m1",
+        "session_id": "s1",
+        "seq": 1,
+        "sender_type": "agent",
+        "sender_id": "1",
+        "message_type": "text",
+        "content": "hi",
+        "metadata": {"intent": "INFO_REQ", "tokens_used": 15, "latency_ms": 234},
+        "created_at": "2025-11-03T10:30:45.123Z",
+    }
+    assert found.created_at == MOMENT
+
+
+async def test_a_session_is_active_until_its_last_message(databases: list[Database]) -> None:
+    later = MOMENT.replace(hour=11)
+    async with databases[0].transaction() as db:
+        await messages.append(db, DRAFT, lambda: later)
+    async with databases[0].reading() as db:
+        found = await sessions.find_session(db, "s1")
+    assert found is not None
+    assert (found.created_at, found.updated_at) == (MOMENT, later)
+    assert found.to_wire()["message_count"] == 1
+
+
+async def test_pages(databases: list[Database]) -> None:
+    for number in range(1, 6):
+        await append(databases[0], replace(DRAFT, message_id=f"m{number}"))
+    async with databases[0].reading() as db:
+        for after, limit, expected, more in ((0, 3, [1, 2, 3], True), (2, 3, [3, 4, 5], False), (5, 3, [], False)):
+            found, has_more = await messages.messages_after(db, "s1", after, limit)
+            assert ([message.seq for message in found], has_more) == (expected, more)
+        for limit, expected, more in ((3, [3, 4, 5], True), (5, [1, 2, 3, 4, 5], False)):
+            found, has_more = await messages.newest_messages(db, "s1", limit)
+            assert ([message.seq for message in found], has_more) == (expected, more)
