@@ -29,18 +29,27 @@ class Device:
         self.port = free_port()
         self.asked: list[int] = []
         self._readers = itertools.count(1)
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        for each in self._serving:
+            each.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     @property
     def readers(self) -> list[int]:
         """Each as often as it came to be the one."""
         return [reader for reader, _ in itertools.groupby(self.asked)]
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = next(self._readers)
@@ -54,7 +63,9 @@ class Device:
                 answer = body[:2] + bytes([len(values)]) + values
                 writer.write(head[:4] + len(answer).to_bytes(2) + answer)
         except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+            pass
+        finally:
+            writer.transport.abort()
 
 
 class Watcher(Client):
