@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Protocol
 
 
@@ -12,12 +12,13 @@ class Delivery(Protocol):
         event: str,
         payload: Mapping[str, object],
         *,
-        room: str,
-        skip: str | None = None,
+        room: str | Collection[str],
+        skip: Collection[str] = (),
         volatile: bool = False,
         conflate: Hashable | None = None,
     ) -> None:
-        """To every connection in `room` but the one whose id is `skip`.
+        """To every connection in the room, or in any of several, once; but not to those in a room of `skip`. A
+        connection's id is a room that it is in alone.
 
         A `volatile` event is worthless once a newer one exists (typing, status, ticks): a slow reader may miss it,
         and recovery does not replay it. Of those that wait for a slow reader with the same `conflate`, only the newest

@@ -115,7 +115,7 @@ class Fanout(ABC):
             self.deliver(namespace, arguments, room=room, skip=skip)
             return
         for member in self.members(namespace, room):
-            if member.connected and member.sid not in skip:
+            if member.connected and not member.is_in(skip):
                 self.request(member, arguments, callback)
 
     # -- members ------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class Fanout(ABC):
     ) -> None:
         """Puts it into the outboxes here: the numbered one into those of clients that can come back."""
         members = self.members(namespace, room)
-        now = [each for each in members if each.connected and (not skip or each.sid not in skip)]
+        now = [each for each in members if each.connected and not (skip and each.is_in(skip))]
         outlet = self.server.eio.outlet
         if number is None:
             outlet.broadcast(plain, [member.outbox for member in now])
@@ -232,7 +232,7 @@ class Fanout(ABC):
                 outlet.broadcast(number(), recoverable)
         for one in rooms_of(room):
             member = self.member(one, namespace)
-            if member is None or member.connected or member.sid in skip:
+            if member is None or member.connected or member.is_in(skip):
                 continue
             if number is None or member.recoverable is None:
                 self._hold(member, plain)

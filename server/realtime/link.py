@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,3 +75,7 @@ class Member:
 
     def __post_init__(self) -> None:
         self.outbox = self.link.session.outbox
+
+    def is_in(self, rooms: Collection[str]) -> bool:
+        """In one of them; its id is one of its rooms."""
+        return self.sid in rooms or not self.rooms.isdisjoint(rooms)

@@ -122,8 +122,8 @@ class Namespace(Membership):
         event: str,
         payload: Mapping[str, object],
         *,
-        room: str,
-        skip: str | None = None,
+        room: str | Collection[str],
+        skip: Collection[str] = (),
         volatile: bool = False,
         conflate: Hashable | None = None,
     ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -56,6 +56,11 @@ class _Entry:
     offset: int
     skip: frozenset[str]
     packet: Packet
+
+
+def is_skipped(skip: Collection[str], offset: int, sid: str, rooms: Mapping[str, int]) -> bool:
+    """Whether an event was not for a session: by its id, or by a room that it had entered before."""
+    return sid in skip or any(rooms.get(room, offset) < offset for room in skip)
 
 
 @dataclass(slots=True, eq=False)
@@ -185,7 +190,7 @@ class Recovery:
             for entry in reversed(self._rooms[room].entries):
                 if entry.offset <= max(after, entered):
                     break
-                if entry.offset <= until and session.sid not in entry.skip:
+                if entry.offset <= until and not is_skipped(entry.skip, entry.offset, session.sid, session.rooms):
                     entries[entry.offset] = entry
         return [entry.packet for entry in sorted(entries.values(), key=attrgetter("offset"))]
 

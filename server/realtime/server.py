@@ -10,7 +10,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,17 +179,17 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         event: str,
         payload: Mapping[str, object],
         *,
-        room: str,
-        skip: str | None = None,
+        room: str | Collection[str],
+        skip: Collection[str] = (),
         volatile: bool = False,
         conflate: Hashable | None = None,
     ) -> None:
-        """To every connection in `room` but `skip`; see `delivery.Delivery` for what the others mean."""
+        """As `delivery.Delivery` says."""
         self.manager.deliver(
             namespace,
             [event, payload],
             room=room,
-            skip=() if skip is None else (skip,),
+            skip=skip,
             volatile=volatile,
             conflate=conflate,
         )

@@ -60,7 +60,7 @@ async def test_after_a_drop_it_goes_on_where_it_was(serving: Serving, transport:
         await gone(namespace)
         emit(server, 100, volatile=True)
         emit(server, 101, room=room_name(None, "numbered", "2"))
-        emit(server, 102, skip=first["id"])
+        emit(server, 102, skip=[first["id"]])
         emit(server, 3, room=first["id"])
         emit(server, 4)
         alice.heard.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -103,7 +103,7 @@ class ChatService:
                 if not known:
                     await self._floor.leave(connection, room)
                 raise
-            await self._announce(await self._presence.enter(room, connection), skip=connection.id)
+            await self._announce(await self._presence.enter(room, connection), skip=(connection.id,))
         await self._show(connection, session_id)
         return answer | {"online": await self._presence.users(room)}
 
@@ -114,7 +114,7 @@ class ChatService:
             return
         await self._floor.leave(connection, room)
         await self._stop_typing(connection, session_id)
-        await self._announce(await self._presence.leave(room, connection), skip=connection.id)
+        await self._announce(await self._presence.leave(room, connection), skip=(connection.id,))
         await self._show(connection, next(iter(self._sessions(connection)), None))
 
     async def review(self, connection: Connection) -> None:
@@ -130,7 +130,7 @@ class ChatService:
             if session_id is None:
                 continue
             if await self._may_use(connection, session_id):
-                await self._announce(await self._presence.enter(room, connection), skip=connection.id)
+                await self._announce(await self._presence.enter(room, connection), skip=(connection.id,))
             else:
                 await self._floor.leave(connection, room)
 
@@ -279,12 +279,12 @@ class ChatService:
         payload = {"session_id": session_id, "user_id": connection.user_id, "is_typing": is_typing}
         room = _room_of(connection, session_id)
         key = (session_id, connection.user_id)
-        await self._floor.emit("typing", payload, room=room, skip=connection.id, volatile=True, conflate=key)
+        await self._floor.emit("typing", payload, room=room, skip=(connection.id,), volatile=True, conflate=key)
 
     async def _changed(self, change: Change) -> None:
         await self._announce(change)
 
-    async def _announce(self, change: Change | None, *, skip: str | None = None) -> None:
+    async def _announce(self, change: Change | None, *, skip: Collection[str] = ()) -> None:
         """`version` orders what two nodes tell at once."""
         if change is None or (session_id := session_of(change.room)) is None:
             return

@@ -248,7 +248,7 @@ class ClusterFanout(Fanout):
 
         self._spread(letter.namespace, room, skip, plain, number)
         for member, arrival in feed.arrivals.items():
-            if member.sid not in skip and _reaches(letter.rooms, member) and len(arrival.live) < self._most_held:
+            if not member.is_in(skip) and _reaches(letter.rooms, member) and len(arrival.live) < self._most_held:
                 arrival.live.append((offset, number()))
 
     def _channel(self, namespace: str, room: str) -> str:
@@ -397,4 +397,4 @@ def _room(rooms: Sequence[str]) -> str | Sequence[str] | None:
 
 
 def _reaches(rooms: Collection[str], member: Member) -> bool:
-    return ALL in rooms or member.sid in rooms or not member.rooms.isdisjoint(rooms)
+    return ALL in rooms or member.is_in(rooms)

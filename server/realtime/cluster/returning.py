@@ -21,7 +21,7 @@ from server.realtime.cluster.sessions import Found, Held, Sessions
 from server.realtime.engine import frames, protocol
 from server.realtime.link import Member
 from server.realtime.packets import with_offset
-from server.realtime.recovery import same_user
+from server.realtime.recovery import is_skipped, same_user
 from server.realtime.rooms import ALL
 from server.realtime.workers import Inbox
 
@@ -215,7 +215,7 @@ class Returning:
         for entry, letter in await self._feeds.read(namespace, after, until):
             is_held = letter.origin == self._node.id and letter.number > own
             had = seen.covers(entry, letter) or 0 < letter.was <= (found.before or letter.was)
-            if not is_held and not had and found.sid not in letter.skip:
+            if not is_held and not had and not is_skipped(letter.skip, entry, found.sid, found.rooms):
                 number = str(Position(entry, seen.node or self._node.id, seen.number))
                 missed.append((letter.rooms, frames.message(*with_offset(letter.parts, number))))
         feed.arrivals[member].has_all_up_to(until)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Hashable, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Hashable, Mapping
 from typing import Any
 
 import pytest
@@ -42,11 +42,12 @@ class Floor:
         event: str,
         payload: Mapping[str, object],
         *,
-        room: str,
-        skip: str | None = None,
+        room: str | Collection[str],
+        skip: Collection[str] = (),
         volatile: bool = False,
         conflate: Hashable | None = None,
     ) -> None:
+        assert isinstance(room, str)
         self.log.append((event, room))
 
     async def flushed(self) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
 
 import pytest
@@ -61,15 +61,15 @@ class Hall:
         event: str,
         payload: Mapping[str, object],
         *,
-        room: str,
-        skip: str | None = None,
+        room: str | Collection[str],
+        skip: Collection[str] = (),
         volatile: bool = False,
         conflate: Hashable | None = None,
     ) -> None:
         if volatile:
             self.volatile.append(event)
         for member in self.members(room):
-            if member.id != skip:
+            if member.id not in skip:
                 self.heard[member.id].append((event, payload))
         await asyncio.sleep(0)
 

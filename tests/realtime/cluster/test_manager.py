@@ -105,6 +105,14 @@ async def test_who_is_left_out(trio: Trio, skip: str, volatile: bool) -> None:
     }
 
 
+@pytest.mark.parametrize("volatile", [False, True])
+async def test_a_room_may_be_left_out(trio: Trio, volatile: bool) -> None:
+    for number, server in enumerate(trio.servers):
+        emit(server, number, room=[ROOM, OTHER], skip=[OTHER], volatile=volatile)
+        emit(server, 3 + number, room=None, skip=[ROOM, trio.readers["c"].id], volatile=volatile)
+    assert {id: sorted(heard) for id, heard in (await trio.heard()).items()} == {"a": [0, 1, 2]}
+
+
 async def test_what_one_node_says_comes_in_its_order_whatever_room_it_is_for(trio: Trio) -> None:
     for number in range(300):
         for sender, server in enumerate(trio.servers):

@@ -55,6 +55,7 @@ async def test_it_goes_on_at_another_node(servers: list[Running], ending: str) -
     emit(servers[1], 100, room="elsewhere")
     emit(servers[1], 101, volatile=True)
     emit(servers[1], 102, skip=[alice.id])
+    emit(servers[1], 103, room=None, skip=[OTHER])
     emit(servers[1], 2)
     emit(servers[2], 3, room=[ROOM, OTHER])
     emit(servers[2], 4, room=None)
