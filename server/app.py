@@ -12,8 +12,12 @@ from aiohttp import web
 from server.auth.keys import JwksKeys
 from server.auth.tokens import KeySource, SecretKey, TokenAuthority, mint
 from server.http import dev, health, middleware
+from server.http.api import Api
 from server.namespaces.chat import namespace as chat
+from server.namespaces.chat import routes, routes_files
 from server.namespaces.chat.presence import describe
+from server.namespaces.chat.replies import Pace
+from server.namespaces.chat.service import Options
 from server.namespaces.copilot.namespace import CopilotNamespace
 from server.namespaces.monitor import namespace as monitor
 from server.namespaces.trading import namespace as trading
@@ -39,7 +43,9 @@ from server.realtime.presence import MemoryPresence, Presence
 from server.realtime.roster import Roster
 from server.realtime.server import Bounds, RealtimeServer
 from server.settings import HMAC_ALGORITHMS, Settings
+from server.storage import files
 from server.storage.database import Database
+from server.storage.files import FileStore
 
 SOCKETIO_PATH = "socket.io"
 
@@ -57,6 +63,7 @@ def build_app(
             middleware.errors,
         ]
     )
+    app.on_response_prepare.append(middleware.name_origin)
     database = Database(
         settings.database_url,
         pool_size=settings.database_pool_size,
@@ -76,6 +83,7 @@ def build_app(
         [channels] = [each for each in namespaces if isinstance(each, trading.TradingNamespace)]
         app.on_startup.append(Outside(realtime.manager, channels.publish_seen).start)
     app[REALTIME] = realtime
+    app.add_routes(_chat_routes(settings, realtime, namespaces))
 
     more: dict[str, health.Check] = {name: functools.partial(check, database) for name, check in (checks or {}).items()}
     if node is not None:
@@ -99,12 +107,25 @@ def _namespaces(settings: Settings, database: Database, node: Node | None) -> li
     return [
         chat.build(
             database,
+            _store(settings),
             config=settings.config,
+            agent_options={
+                "openai": {
+                    "api_key": settings.openai_api_key,
+                    "base_url": settings.openai_base_url,
+                    "model": settings.openai_model,
+                }
+            },
+            options=Options(
+                auto_create=settings.chat_auto_create_sessions,
+                default_agent=settings.chat_default_agent,
+                pace=Pace(settings.stream_chunk_size, settings.stream_delay_ms / 1000),
+            ),
+            max_file_size=settings.max_file_size,
+            allowed_file_types=settings.allowed_file_types,
             presence=_presence(settings, node, chat.ChatNamespace.path, describe),
-            default_agent=settings.chat_default_agent,
-            auto_create=settings.chat_auto_create_sessions,
-            stream_chunk_size=settings.stream_chunk_size,
-            stream_delay_ms=settings.stream_delay_ms,
+            lease=_lease(node, "chat files"),
+            others=node,
             require_auth=settings.ws_require_auth,
         ),
         monitor.build(
@@ -185,6 +206,39 @@ def _recovery(settings: Settings) -> recovery.Bounds | None:
 
 def _node(settings: Settings) -> Node | None:
     return None if settings.redis_url is None else Node(connector(settings.redis_url), settings.redis_channel_prefix)
+
+
+def _chat_routes(settings: Settings, realtime: RealtimeServer, namespaces: Sequence[Namespace]) -> list[web.RouteDef]:
+    [namespace] = [each for each in namespaces if isinstance(each, chat.ChatNamespace)]
+    api = Api(
+        realtime.admission,
+        realtime.limits,
+        max_body=settings.ws_message_size_limit,
+        share_rate_limit=settings.share_rate_limit,
+        timeout=settings.ws_handler_timeout,
+    )
+    service = namespace.service
+    return [
+        *routes.routes(service, api),
+        *routes_files.routes(
+            service.files,
+            service.conversation.attach,
+            api.identify,
+            count=functools.partial(api.count, namespace.path, "messages"),
+        ),
+    ]
+
+
+def _store(settings: Settings) -> FileStore:
+    if settings.file_storage_type == "local":
+        return files.local(settings.file_storage_path)
+    return files.s3(
+        settings.s3_bucket_name or "",
+        endpoint_url=settings.s3_endpoint_url,
+        region=settings.s3_region,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=settings.s3_secret_access_key,
+    )
 
 
 def _presence(settings: Settings, node: Node | None, namespace: str, describe: Describe | None = None) -> Presence:

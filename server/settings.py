@@ -137,7 +137,7 @@ class Settings:
     rate_limit_connects_per_second: int = _number(5, "RATE_LIMIT_CONNECTS_PER_SECOND", least=1)
 
     chat_auto_create_sessions: bool = _flag(True, "CHAT_AUTO_CREATE_SESSIONS")
-    chat_default_agent: str = _text("1", "CHAT_DEFAULT_AGENT")
+    chat_default_agent: int | None = _number(1, "CHAT_DEFAULT_AGENT", least=1)
     stream_chunk_size: int = _number(10, "STREAM_CHUNK_SIZE", least=1, most=100_000)
     stream_delay_ms: int = _number(50, "STREAM_DELAY_MS", most=60_000)
     max_file_size: int = _number(10_485_760, "MAX_FILE_SIZE", least=1)
@@ -147,6 +147,13 @@ class Settings:
     file_storage_type: str = _choice("local", "FILE_STORAGE_TYPE", "local", "s3")
     file_storage_path: str = _text("var/files", "FILE_STORAGE_PATH")
     s3_bucket_name: str | None = _text(None, "S3_BUCKET_NAME")
+    s3_endpoint_url: str | None = _text(None, "S3_ENDPOINT_URL")
+    s3_region: str | None = _text(None, "S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+    s3_access_key_id: str | None = _text(None, "S3_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID")
+    s3_secret_access_key: str | None = _text(None, "S3_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", secret=True)
+    openai_api_key: str | None = _text(None, "OPENAI_API_KEY", secret=True)
+    openai_base_url: str | None = _text(None, "OPENAI_BASE_URL")
+    openai_model: str | None = _text(None, "OPENAI_MODEL")
 
     copilot_data_timeout: float = _number(10.0, "COPILOT_DATA_TIMEOUT", least=0.01)
     copilot_person_timeout: float = _number(120.0, "COPILOT_PERSON_TIMEOUT", least=0.01)
@@ -203,7 +210,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         else:
             # empty = people only (SPEC §4): the one setting whose emptiness means something
             if field.name == "chat_default_agent" and environ.get("CHAT_DEFAULT_AGENT") == "":
-                values[field.name] = ""
+                values[field.name] = None
     values["database_url"], fault = _database_url(values)
     if fault:
         faults["DATABASE_URL"] = [fault]
@@ -213,6 +220,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     _check_identity(settings, faults)
     if settings.file_storage_type == "s3" and not settings.s3_bucket_name:
         faults["S3_BUCKET_NAME"] = ["Required when FILE_STORAGE_TYPE is s3."]
+    if (settings.s3_access_key_id is None) != (settings.s3_secret_access_key is None):
+        faults["S3_SECRET_ACCESS_KEY"] = ["It and S3_ACCESS_KEY_ID are set together, or neither."]
+    for name, url in (("S3_ENDPOINT_URL", settings.s3_endpoint_url), ("OPENAI_BASE_URL", settings.openai_base_url)):
+        if url is not None and not _is_url(url, {"http", "https"}, path=True):
+            faults[name] = ["Not an http(s) URL."]
     for origin in settings.cors_origins:
         if origin != "*" and not _is_url(origin, {"http", "https", "ws", "wss"}, path=False):
             faults["CORS_ORIGINS"] = [f"{origin!r} is not an origin such as https://app.example.com."]

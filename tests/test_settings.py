@@ -101,7 +101,7 @@ def test_a_fault_names_the_variable_that_was_set(environ: dict[str, str], fault:
             "cors_origins",
             ["http://a.example", "http://b.example"],
         ),
-        ({"CHAT_DEFAULT_AGENT": ""}, "chat_default_agent", ""),
+        ({"CHAT_DEFAULT_AGENT": ""}, "chat_default_agent", None),
         ({"DATABASE_URL": "postgres://u:p@h/d"}, "database_url", "postgresql+asyncpg://u:p@h/d"),
         ({"DATABASE_URL": "sqlite:///x.db"}, "database_url", "sqlite+aiosqlite:///x.db"),
     ],

@@ -9,9 +9,13 @@ from server.identity import Identity
 STAFF_ROLES = ("operator", "admin")
 
 
+def is_staff(identity: Identity) -> bool:
+    return identity.has_role(*STAFF_ROLES)
+
+
 def may_use_session(identity: Identity, *, tenant: str | None, participant: bool) -> bool:
     """A chat session of `tenant`: its participants, of whom the owner is one, and staff; never another tenant's."""
-    return identity.tenant == tenant and (participant or identity.has_role(*STAFF_ROLES))
+    return identity.tenant == tenant and (participant or is_staff(identity))
 
 
 #: The words in which `config/channels.toml` says who may subscribe, publish and chat; a role is `role:<name>`.

@@ -18,6 +18,10 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PREFLIGHT_SECONDS = 600
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+#: By pages from elsewhere, beside what they may always read.
+READABLE = "Content-Disposition, Content-Range, ETag, Retry-After"
+
+ALLOWED_ORIGIN = web.RequestKey("allowed_origin", str)
 
 
 def json_response(body: object, status: int = 200) -> web.Response:
@@ -65,19 +69,25 @@ def origins(allowed: Collection[str], *, allow_loopback: bool) -> Callable[..., 
         if not (everyone or origin in allowed or _is_near(origin, request.host, allow_loopback=allow_loopback)):
             refusal = OriginRefused()
             return json_response({"error": refusal.to_wire()}, refusal.http_status)
+        request[ALLOWED_ORIGIN] = origin
         if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
-            response: web.StreamResponse = web.Response(status=204)
+            response = web.Response(status=204)
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "GET, POST, PUT, PATCH, DELETE"
-            response.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = "Authorization, Content-Type"
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = "Authorization, Content-Type, If-None-Match"
             response.headers[hdrs.ACCESS_CONTROL_MAX_AGE] = str(PREFLIGHT_SECONDS)
-        else:
-            response = await handler(request)
-        if not response.prepared:
-            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
-            response.headers[hdrs.VARY] = hdrs.ORIGIN
-        return response
+            return response
+        return await handler(request)
 
     return check
+
+
+async def name_origin(request: web.Request, response: web.StreamResponse) -> None:
+    """For `on_response_prepare`: what is streamed has left before a middleware sees it."""
+    origin = request.get(ALLOWED_ORIGIN)
+    if origin is not None:
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = READABLE
+        response.headers[hdrs.VARY] = ", ".join(filter(None, (response.headers.get(hdrs.VARY), hdrs.ORIGIN)))
 
 
 def _is_near(origin: str, host: str, *, allow_loopback: bool) -> bool:

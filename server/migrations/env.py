@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from server.migrations.tables import METADATA
 from server.storage.database import Moment, create_engine
 
+INDEXES_OF_SEARCH = ("chat_search", "idx_chat_messages_bigrams")  # one database's each: no model can have them
 LOCK = 0x41747269756D  # "Atrium": nodes that are deployed together migrate one after the other
 
 
@@ -23,11 +24,16 @@ def _run(connection: Connection) -> None:
         target_metadata=METADATA,
         render_as_batch=connection.dialect.name == "sqlite",
         render_item=_render,
+        include_name=_is_in_models,
         compare_server_default=True,
         transactional_ddl=True,
     )
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _is_in_models(name: str | None, _kind: str, _parents: object) -> bool:
+    return name is None or not name.startswith(INDEXES_OF_SEARCH)
 
 
 def _render(kind: str, item: Any, rendering: AutogenContext) -> str | Literal[False]:

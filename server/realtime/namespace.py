@@ -47,25 +47,33 @@ EVENT_RATE = "events"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`rate` names the limit it counts under, beside the one for any event; `answers` the question it answers."""
+    """`rate` names the limit it counts under, beside the one for any event; `attachment` the binary data that comes
+    with it."""
 
     name: str
     shape: schema.Shape
     handler: Handler
     rate: str | None = None
+    attachment: str | None = None
 
 
 def event(
-    name: str, payload: type[schema.Payload] = schema.Payload, *, rate: str | None = None
+    name: str,
+    payload: type[schema.Payload] = schema.Payload,
+    *,
+    rate: str | None = None,
+    attachment: str | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declares a method as the handler of an event: it is called with the connection and the payload's fields as
-    keyword arguments; the mapping it returns goes into the ack."""
+    keyword arguments; the mapping it returns goes into the ack. An `attachment` is bytes, sent as the event's second
+    argument or as a field of its payload."""
 
     def declare(handler: Handler) -> Handler:
         wanted = list(inspect.signature(handler).parameters)[2:]
-        if sorted(wanted) != sorted(payload().fields):
-            raise TypeError(f"event {name!r}: the handler takes {wanted}, its schema has {list(payload().fields)}")
-        handler.__dict__["event"] = (name, payload, rate)
+        found = [*payload().fields, *([] if attachment is None else [attachment])]
+        if sorted(wanted) != sorted(found):
+            raise TypeError(f"event {name!r}: the handler takes {wanted}, its schema has {found}")
+        handler.__dict__["event"] = (name, payload, rate, attachment)
         return handler
 
     return declare
@@ -79,8 +87,8 @@ class Namespace(Membership):
         for _, method in inspect.getmembers(self, inspect.ismethod):
             declared = method.__func__.__dict__.get("event")
             if declared is not None:
-                name, payload, rate = declared
-                self._events[name] = Event(name, schema.Shape(payload()), method, rate)
+                name, payload, rate, attachment = declared
+                self._events[name] = Event(name, schema.Shape(payload()), method, rate, attachment)
 
     # -- what a namespace overrides -----------------------------------------------------------------------------
 
@@ -298,9 +306,12 @@ class Namespace(Membership):
         declared = self._events.get(name)
         if declared is None:
             raise UnknownEvent(f"{self.path} has no event {name[:100]!r}")
+        attached: dict[str, Any] = {}
+        if declared.attachment is not None:
+            arguments, attached = _detach(arguments, declared.attachment)
         if len(arguments) > 1:
             raise InvalidMessage("An event carries one object")
-        return declared, declared.shape.load(arguments[0] if arguments else {})
+        return declared, declared.shape.load(arguments[0] if arguments else {}) | attached
 
     async def _count_use(self, rate: str, connection: Connection) -> Mapping[str, object]:
         """SHARE_RATE_LIMIT (SPEC §3): a user's connections together, or each alone."""
@@ -334,3 +345,13 @@ class Namespace(Membership):
         connection.identity = identity
         self.server.watch_expiry(connection)
         return {"user_id": identity.user_id, "expires_at": identity.expires_at}
+
+
+def _detach(arguments: Sequence[Any], name: str) -> tuple[Sequence[Any], dict[str, bytes]]:
+    """An event's arguments without its binary data, and these by name. Raises InvalidMessage."""
+    first = arguments[0] if arguments else None
+    if len(arguments) == 2 and isinstance(arguments[1], bytes):
+        return arguments[:1], {name: arguments[1]}
+    if isinstance(first, Mapping) and isinstance(first.get(name), bytes):
+        return [{key: each for key, each in first.items() if key != name}, *arguments[1:]], {name: first[name]}
+    raise InvalidMessage(details={name: ["Binary data is missing."]})

@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from tests.bench import report
+from tests.bench.chat import CHAT_WORKLOADS
 from tests.bench.cluster import CLUSTER_WORKLOADS
 from tests.bench.peers import LOAD_CORE
 from tests.bench.workloads import WORKLOADS as ONE_NODE_WORKLOADS
 from tests.bench.workloads import Figures, Workload
 
 RESULTS = Path(__file__).parent / "results.md"
-WORKLOADS = (*ONE_NODE_WORKLOADS, *CLUSTER_WORKLOADS)
+WORKLOADS = (*ONE_NODE_WORKLOADS, *CLUSTER_WORKLOADS, *CHAT_WORKLOADS)
 
 
 def run(workload: Workload, rounds: int, only: tuple[str, ...]) -> str:

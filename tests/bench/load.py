@@ -68,12 +68,14 @@ class Client:
 
 
 class Load:
-    """`delivered` counts messages, `latencies` holds nanoseconds, of the first and last message of each read."""
+    """`delivered` counts messages, `latencies` holds nanoseconds, of the first and last message of each read; `heard`
+    counts what came besides."""
 
     def __init__(self, port: int, dialect: Dialect, *, unread_bytes: int | None = None) -> None:
         """`unread_bytes`: what the kernel takes for a client that does not read; its own default is some 100 KB."""
         self.clients: list[Client] = []
         self.delivered = 0
+        self.heard = 0
         self.wire_bytes = 0
         self.latencies = array("q")
         self._port = port
@@ -248,7 +250,9 @@ class Load:
                 self._answer(client)
         elif message == b"2":
             self.send(client, b"3")
-        elif not client.opened:
+        elif client.opened:
+            self.heard += 1
+        else:
             self._handshake(client, message)
 
     def _upgraded(self, client: Client, response: bytes) -> None:
@@ -283,8 +287,9 @@ def masked(message: bytes) -> bytes:
     """As clients must."""
     ready = frame(message)
     start = len(ready) - len(message)
-    body = bytes(byte ^ _MASK[index % 4] for index, byte in enumerate(message))
-    return bytes((ready[0], ready[1] | 0x80)) + ready[2:start] + _MASK + body
+    mask = (_MASK * (len(message) // 4 + 1))[: len(message)]
+    body = int.from_bytes(message) ^ int.from_bytes(mask)
+    return bytes((ready[0], ready[1] | 0x80)) + ready[2:start] + _MASK + body.to_bytes(len(message))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench.load import Dialect
@@ -21,6 +21,7 @@ SERVER_CORE, LOAD_CORE = 0, 1
 SECRET = "a benchmark secret that is long enough for HS256"
 
 SOCKETIO = Dialect("/socket.io/?EIO=4&transport=websocket", "/bench")
+CHAT = replace(SOCKETIO, namespace="/chat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,14 @@ NODE = Peer("node", lambda _: ["node", SERVERS / "node.js"])
 STOCK = Peer("stock", _python("stock"), pace=0.25)
 FASTAPI = Peer("fastapi", _python("fastapi_app", str(ROOT / ".venv/bench/bin/python")), Dialect("/ws", None))
 FLOOR = Peer("floor", _floor, Dialect(None, None))
+ATRIUM_CHAT = Peer("atrium", lambda directory: [*_python("atrium_chat")(directory), directory], CHAT)
+STOCK_CHAT = Peer("stock", _python("stock_chat"), CHAT)
+
+
+def cpu_seconds(process: int) -> float:
+    """As utime + stime in `stat`, which counts hundredths of a second; `schedstat` has nanoseconds."""
+    tasks = Path(f"/proc/{process}").glob("task/*/schedstat")
+    return sum(int(path.read_text().split()[0]) for path in tasks) / 1e9
 
 
 class Server:
@@ -60,8 +69,7 @@ class Server:
         self._proc = Path(f"/proc/{process.pid}")
 
     def cpu_seconds(self) -> float:
-        """As utime + stime in `stat`, which counts hundredths of a second; `schedstat` has nanoseconds."""
-        return sum(int(path.read_text().split()[0]) for path in self._proc.glob("task/*/schedstat")) / 1e9
+        return cpu_seconds(self.process.pid)
 
     def rss_bytes(self) -> int:
         return self._bytes("smaps_rollup", "Rss")

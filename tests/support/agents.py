@@ -12,8 +12,8 @@ from server.namespaces.chat.agents.backend import Question, Verdict
 class Echo:
     """Says what it was asked, in the pieces that `|` makes of it."""
 
-    def __init__(self, config: Path, options: Mapping[str, object]) -> None:
-        self.options = options
+    def __init__(self, config: Path = Path(), options: Mapping[str, object] | None = None) -> None:
+        self.options = options or {}
 
     async def answer(self, question: Question) -> AsyncGenerator[str | Verdict, None]:
         for piece in question.text.split("|"):
@@ -46,3 +46,46 @@ class Stuck(Echo):
             await asyncio.Event().wait()
         finally:
             self.closed.set()
+
+
+class Held(Echo):
+    closed = 0
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+class Unwilling(Echo):
+    async def close(self) -> None:
+        raise ConnectionError("the model is gone")
+
+
+class Endless(Echo):
+    async def close(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Faulty(Echo):
+    """Cannot be made without an option that is not there."""
+
+    def __init__(self, config: Path, options: Mapping[str, object]) -> None:
+        super().__init__(config, options)
+        self.tone = options["tone"]
+
+
+class Plain:
+    """Its author forgot to yield."""
+
+    def __init__(self, config: Path, options: Mapping[str, object]) -> None:
+        pass
+
+    async def answer(self, question: Question) -> str:
+        return question.text
+
+
+class Wordless:
+    def __init__(self, config: Path, options: Mapping[str, object]) -> None:
+        pass
+
+
+MAX = 5

@@ -2,44 +2,195 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+import itertools
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from server.namespaces.chat.models import ChatMessage, ChatSession, Draft
+from server.errors import AtriumError, Forbidden
+from server.namespaces.chat.access import NO_ACCESS
+from server.namespaces.chat.agents.backend import Turn
+from server.namespaces.chat.models import ChatFile, ChatMessage, ChatParticipant, ChatSession, Draft
+from server.namespaces.chat.search import bigrams
+
+MOMENT = timedelta(milliseconds=1)  # what times are told to
+PAGE_BYTES = 512 * 1024  # of text: a reader's outbox has room for twice as much
+
+T = TypeVar("T")
 
 
-async def append(db: AsyncSession, draft: Draft, clock: Callable[[], datetime]) -> tuple[ChatMessage, bool] | None:
-    """Stores a message at the session's next seq: (message, whether it is new), or None without such a session.
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """A session as its row and its participants are while a message is stored in it; `owner` is one of these."""
 
-    A draft whose sender has used its `client_message_id` before is not stored; the first message is returned. The
-    session's row stays locked until the transaction ends, so there are no gaps and, over all nodes, no two alike.
+    session_id: str
+    tenant: str | None
+    owner: str
+    status: str
+    agent_id: int | None
+    operator_id: str | None
+    participants: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message in its session. Not `is_new`: its sender had used the `client_message_id` before, and this is what was
+    stored then."""
+
+    message: ChatMessage
+    session: SessionState
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """`admit` raises AtriumError where the message may not be stored in this session; `also` is done in the same
+    transaction, once it is stored."""
+
+    draft: Draft
+    admit: Callable[[SessionState], None]
+    also: Callable[[AsyncSession], Awaitable[None]] | None = None
+
+
+async def append(
+    db: AsyncSession, arrivals: Sequence[Arrival], clock: Callable[[], datetime]
+) -> list[Stored | AtriumError]:
+    """Stores messages at their sessions' next seqs, in this order; what became of each. A session that is not there
+    admits nobody: Forbidden.
+
+    The sessions' rows stay locked until the transaction ends, so there are no gaps and, over all nodes, no two alike.
+    Six statements, however many messages: on a commit and a round trip of their own each they would cost ten times
+    as much. In a session each message is younger than the one before it, by a millisecond at least.
     """
-    of_session = ChatSession.session_id == draft.session_id
-    if draft.client_message_id is not None:
-        await db.execute(select(ChatSession.id).where(of_session).with_for_update())
-        first = await db.scalar(
-            select(ChatMessage).where(
-                ChatMessage.session_id == draft.session_id,
-                ChatMessage.sender_id == draft.sender_id,
-                ChatMessage.client_message_id == draft.client_message_id,
-            )
+    rows = await _lock(db, {arrival.draft.session_id for arrival in arrivals})
+    known = await _known(db, [arrival.draft for arrival in arrivals])
+    found: list[Stored | AtriumError] = []
+    new: list[Arrival] = []
+    inserts: list[dict[str, object]] = []
+    newest: dict[str, tuple[int, datetime]] = {}
+    for arrival in arrivals:
+        draft = arrival.draft
+        row = rows.get(draft.session_id)
+        try:
+            if row is None:
+                raise Forbidden(NO_ACCESS)
+            arrival.admit(row.state)
+        except AtriumError as error:
+            found.append(error)
+            continue
+        key = (draft.session_id, draft.sender_id, draft.client_message_id)
+        if (first := known.get(key)) is not None:
+            found.append(Stored(first, row.state, is_new=False))
+            continue
+        seq, before = newest.get(draft.session_id, (row.last_seq, row.updated_at))
+        message = _message(draft, seq + 1, max(clock(), before + MOMENT))
+        newest[draft.session_id] = (message.seq, message.created_at)
+        if draft.client_message_id is not None:
+            known[key] = message
+        found.append(Stored(message, row.state, is_new=True))
+        new.append(arrival)
+        inserts.append(_columns(message))
+    if newest:
+        changes = [{"of": id, "seq": seq, "at": at} for id, (seq, at) in sorted(newest.items())]
+        await (await db.connection()).execute(_ADVANCE, changes)
+        await (await db.connection()).execute(insert(ChatMessage.__table__), inserts)  # type: ignore[arg-type]
+        readers = {(each["session_id"], each["sender_id"]): each["seq"] for each in inserts}
+        reads = [{"of": id, "who": user_id, "seq": seq} for (id, user_id), seq in sorted(readers.items())]
+        await (await db.connection()).execute(_READ, reads)
+    for arrival in new:
+        if arrival.also is not None:
+            await arrival.also(db)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    state: SessionState
+    last_seq: int
+    updated_at: datetime
+
+
+_ADVANCE = (
+    update(ChatSession)
+    .where(ChatSession.session_id == bindparam("of"))
+    .values(last_seq=bindparam("seq"), updated_at=bindparam("at"))
+)
+_READ = (
+    update(ChatParticipant)
+    .where(ChatParticipant.session_id == bindparam("of"), ChatParticipant.user_id == bindparam("who"))
+    .values(last_read_seq=bindparam("seq"))
+)
+
+
+async def _lock(db: AsyncSession, session_ids: Collection[str]) -> dict[str, _Row]:
+    """In one order on all nodes, so that none waits for one that waits for it."""
+    wanted = _padded(sorted(session_ids))
+    people: dict[str, list[str]] = {}
+    rows = await db.execute(
+        select(
+            ChatSession.session_id,
+            ChatSession.tenant,
+            ChatSession.user_id,
+            ChatSession.status,
+            ChatSession.agent_id,
+            ChatSession.operator_id,
+            ChatSession.last_seq,
+            ChatSession.updated_at,
         )
-        if first is not None:
-            return first, False
-    created_at = clock()
-    seq = await db.scalar(
-        update(ChatSession)
-        .where(of_session)
-        .values(last_seq=ChatSession.last_seq + 1, updated_at=created_at)
-        .returning(ChatSession.last_seq)
-        .execution_options(synchronize_session=False)
+        .where(ChatSession.session_id.in_(wanted))
+        .order_by(ChatSession.session_id)
+        .with_for_update()
     )
-    if seq is None:
-        return None
-    message = ChatMessage(
+    participants = await db.execute(
+        select(ChatParticipant.session_id, ChatParticipant.user_id)
+        .where(ChatParticipant.session_id.in_(wanted))
+        .order_by(ChatParticipant.id)
+    )
+    for session_id, user_id in participants:
+        people.setdefault(session_id, []).append(user_id)
+    return {
+        row.session_id: _Row(
+            SessionState(
+                row.session_id,
+                row.tenant,
+                row.user_id,
+                row.status,
+                row.agent_id,
+                row.operator_id,
+                people.get(row.session_id, ()),
+            ),
+            row.last_seq,
+            row.updated_at,
+        )
+        for row in rows
+    }
+
+
+async def _known(db: AsyncSession, drafts: Sequence[Draft]) -> dict[tuple[str, str, str | None], ChatMessage]:
+    """The messages whose senders have used these `client_message_id`s before."""
+    names = [
+        (draft.session_id, draft.sender_id, draft.client_message_id)
+        for draft in drafts
+        if draft.client_message_id is not None
+    ]
+    if not names:
+        return {}
+    key = tuple_(ChatMessage.session_id, ChatMessage.sender_id, ChatMessage.client_message_id)
+    found = await db.scalars(select(ChatMessage).where(key.in_(_padded(names))))
+    return {(each.session_id, each.sender_id, each.client_message_id): each for each in found}
+
+
+def _padded(values: list[T]) -> list[T]:
+    """To a power of two, by the last: the statement's text is one of few, which drivers keep prepared."""
+    return values + values[-1:] * ((1 << (len(values) - 1).bit_length()) - len(values))
+
+
+def _message(draft: Draft, seq: int, created_at: datetime) -> ChatMessage:
+    return ChatMessage(
         session_id=draft.session_id,
         seq=seq,
         message_id=draft.message_id,
@@ -51,24 +202,73 @@ async def append(db: AsyncSession, draft: Draft, clock: Callable[[], datetime]) 
         details=draft.metadata,
         tokens_used=draft.tokens_used,
         latency_ms=draft.latency_ms,
+        is_edited=False,
         created_at=created_at,
     )
-    db.add(message)
-    await db.flush()
-    return message, True
 
 
-async def messages_after(
-    db: AsyncSession, session_id: str, after_seq: int, limit: int
+def _columns(message: ChatMessage) -> dict[str, object]:
+    return {
+        "session_id": message.session_id,
+        "seq": message.seq,
+        "message_id": message.message_id,
+        "client_message_id": message.client_message_id,
+        "sender_type": message.sender_type,
+        "sender_id": message.sender_id,
+        "message_type": message.message_type,
+        "content": message.content,
+        "bigrams": bigrams(message.content or ""),
+        "metadata": message.details,
+        "tokens_used": message.tokens_used,
+        "latency_ms": message.latency_ms,
+        "created_at": message.created_at,
+    }
+
+
+async def find(db: AsyncSession, session_id: str, message_id: str, *, locked: bool = False) -> ChatMessage | None:
+    """`locked` until the transaction ends."""
+    query = select(ChatMessage).where(ChatMessage.session_id == session_id, ChatMessage.message_id == message_id)
+    found: ChatMessage | None = await db.scalar(query.with_for_update() if locked else query)
+    return found
+
+
+async def changed(db: AsyncSession, message: ChatMessage) -> None:
+    """Search finds it by what it says now, and what it no longer says is nobody's."""
+    message.bigrams = bigrams(message.content or "")
+    if message.content is None:
+        await db.execute(update(ChatFile).where(ChatFile.message_id == message.message_id).values(message_id=None))
+
+
+async def page(
+    db: AsyncSession,
+    session_id: str,
+    *,
+    after: int | datetime | None = None,
+    before: int | datetime | None = None,
+    limit: int,
 ) -> tuple[list[ChatMessage], bool]:
-    """The oldest after `after_seq`, and whether there are more after them."""
-    query = select(ChatMessage).where(ChatMessage.session_id == session_id, ChatMessage.seq > after_seq)
-    found = list(await db.scalars(query.order_by(ChatMessage.seq).limit(limit + 1)))
-    return found[:limit], len(found) > limit
-
-
-async def newest_messages(db: AsyncSession, session_id: str, limit: int) -> tuple[list[ChatMessage], bool]:
-    """The newest, in seq order, and whether there are older ones."""
+    """Messages in seq order, between two seqs or times: the oldest after `after`, else the newest, `limit` of them or
+    some PAGE_BYTES; and whether there are more on that way."""
     query = select(ChatMessage).where(ChatMessage.session_id == session_id)
-    found = list(await db.scalars(query.order_by(ChatMessage.seq.desc()).limit(limit + 1)))
-    return found[:limit][::-1], len(found) > limit
+    if after is not None:
+        query = query.where((ChatMessage.seq if isinstance(after, int) else ChatMessage.created_at) > after)
+    if before is not None:
+        query = query.where((ChatMessage.seq if isinstance(before, int) else ChatMessage.created_at) < before)
+    order = ChatMessage.seq.desc() if after is None else ChatMessage.seq
+    found = list(await db.scalars(query.order_by(order).limit(limit + 1)))
+    sizes = itertools.accumulate(len((message.content or "").encode()) for message in found)
+    fitting = sum(size <= PAGE_BYTES for size in sizes)
+    shown = found[: min(limit, max(1, fitting))]
+    return shown[::-1] if after is None else shown, len(found) > len(shown)
+
+
+def turns(found: Sequence[ChatMessage], participants: Collection[str]) -> list[Turn]:
+    """What was said, as agents see it: who takes no part in the session and speaks in it is of the staff."""
+    said = []
+    for message in found:
+        if message.message_type == "text" and message.content:
+            if message.sender_type == "agent":
+                said.append(Turn("agent", message.content))
+            else:
+                said.append(Turn("user" if message.sender_id in participants else "operator", message.content))
+    return said

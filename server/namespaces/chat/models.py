@@ -145,7 +145,7 @@ class ChatMessage(Model):
             "sender_type": self.sender_type,
             "sender_id": self.sender_id,
             "message_type": self.message_type,
-            "content": self.content,
+            "content": self.content or "",
             "metadata": metadata,
             "created_at": iso_utc(self.created_at),
         }

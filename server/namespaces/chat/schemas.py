@@ -11,6 +11,8 @@ from server.realtime.schema import Count, Flag, Identifier, Payload, Text
 
 MAX_CONTENT_CHARS = 65_536  # WS_MESSAGE_SIZE_LIMIT is the tighter bound at its default
 MAX_METADATA_BYTES = 8_192
+MAX_QUERY_CHARS = 200
+MAX_HITS = 100
 
 
 def _storable(metadata: Mapping[str, object]) -> None:
@@ -54,3 +56,52 @@ class Message(Session):
 
 class Typing(Session):
     is_typing = Flag(required=True)
+
+
+class Said(Session):
+    """A message that was said before."""
+
+    message_id = Identifier(required=True)
+
+
+class Edit(Said):
+    content = Text(most=MAX_CONTENT_CHARS, required=True)
+
+
+class Read(Session):
+    seq = Count(required=True)
+
+
+class File(Session):
+    file_id = Identifier(required=True)
+    message = Text(least=0, most=MAX_CONTENT_CHARS, load_default="")
+    client_message_id = Identifier(load_default=None)
+
+
+class Search(Payload):
+    query = Text(most=MAX_QUERY_CHARS, required=True)
+    session_id = Identifier(load_default=None)
+    limit = Count(least=1, most=MAX_HITS, load_default=20)
+
+
+class StreamCancel(Payload):
+    message_id = Identifier(required=True)
+    session_id = Identifier(load_default=None)
+
+
+class HandoverRequest(Session):
+    reason = Text(least=0, most=1000, load_default="")
+
+
+class UploadStart(Session):
+    name = Text(most=255, required=True)
+    size = Count(least=1, required=True)
+    type = Text(least=0, most=100, load_default="")
+
+
+class Upload(Payload):
+    upload_id = Identifier(required=True)
+
+
+class UploadChunk(Upload):
+    offset = Count(required=True)

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-import uuid
+import asyncio
 from collections.abc import Collection, Coroutine, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from sqlalchemy.exc import IntegrityError
+import structlog
 
-from server.errors import Forbidden
+from server.auth.policy import is_staff
+from server.errors import Forbidden, NotFound
 from server.identity import Identity
 from server.namespaces.chat import messages, sessions
-from server.namespaces.chat.access import NO_ACCESS, access, check
-from server.namespaces.chat.agents.backend import Question
+from server.namespaces.chat.access import NO_ACCESS, access
+from server.namespaces.chat.agents import roster
+from server.namespaces.chat.agents.backend import HANDOVER, Question, Verdict
 from server.namespaces.chat.agents.roster import Agent
-from server.namespaces.chat.models import ChatSession, Draft
+from server.namespaces.chat.conversation import Conversation
+from server.namespaces.chat.directory import Directory
+from server.namespaces.chat.files import Files
+from server.namespaces.chat.handover import Handover, operators_room
 from server.namespaces.chat.presence import note, session_of, session_room
 from server.namespaces.chat.replies import Asked, Pace, Replies
-from server.namespaces.chat.transcript import Transcript, new_message_id, now
+from server.namespaces.chat.search import Search
+from server.namespaces.chat.transcript import Transcript
 from server.namespaces.chat.typists import Later, Typists, on_loop
+from server.namespaces.chat.uploads import Uploads
 from server.realtime.connection import Connection
 from server.realtime.delivery import Delivery
+from server.realtime.leases import Lease, SoleLease
+from server.realtime.others import Body, NoOthers, Others
 from server.realtime.presence import Change, MemoryPresence, Presence
 from server.realtime.rooms import user_room
 from server.storage.database import Database
-from server.timestamps import iso_utc
+from server.timestamps import iso_utc, utc_now
+
+log = structlog.get_logger(__name__)
 
 HISTORY = 200  # SPEC §4: messages in one answer
-MISSED = timedelta(seconds=60)  # who sends something again does it by then; rooms' logs are kept for longer
+REMOVED = "chat participant removed"  # that nodes ask each other with
+CLEANING_SECONDS = 3600.0
+CONTEXT = 50  # messages that an agent may look back on
+NO_STREAM = "No such answer is being given"
 
 
 class Floor(Delivery, Protocol):
@@ -40,6 +53,8 @@ class Floor(Delivery, Protocol):
     async def enter(self, connection: Connection, room: str) -> None: ...
 
     async def leave(self, connection: Connection, room: str) -> bool: ...
+
+    def members(self, room: str) -> Collection[Connection]: ...
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object: ...
 
@@ -60,30 +75,67 @@ class ChatService:
         floor: Floor,
         agents: Mapping[int, Agent],
         options: Options,
+        files: Files,
+        uploads: Uploads,
         *,
         presence: Presence | None = None,
+        lease: Lease | None = None,
+        others: Others | None = None,
         later: Later = on_loop,
     ) -> None:
         self._database = database
         self._floor = floor
         self._agents = agents
-        self._options = options
+        self._lease = lease or SoleLease()
         self._presence = presence or MemoryPresence()
         self._presence.changed = self._changed
         self._typists = Typists(self._fell_silent, later)
-        self._transcript = Transcript(database)
-        self._replies = Replies(floor, self._transcript, floor.spawn, pace=options.pace)
+        self._transcript = Transcript(database, floor.spawn)
+        self._others = others or NoOthers()
+        self._others.on(REMOVED, self._remove_here)
+        self.replies = Replies(floor, self._transcript, floor.spawn, pace=options.pace, others=self._others)
+        self.replies.prepare = self._prepare
+        self.replies.answered = self._answered
+        self.handover = Handover(database, floor, agents, self.replies.silence)
+        self.directory = Directory(
+            database,
+            floor,
+            agents,
+            default_agent=options.default_agent,
+            auto_create=options.auto_create,
+            ended=self.replies.silence,
+            removed=self._removed,
+        )
+        self.files = files
+        self.uploads = uploads
+        self.conversation = Conversation(database, floor, self._transcript, self.replies, agents, files)
+        self.search = Search(database)
 
     def start(self) -> None:
         self._floor.spawn(self._presence.serve(), "presence")
+        self._floor.spawn(self._lease.hold(self._clean), "files")
 
     async def close(self) -> None:
         self._typists.close()
         await self._presence.close()
+        await roster.close(self._agents.values())
+
+    async def _clean(self) -> None:
+        while True:
+            try:
+                await self.files.clean(utc_now())
+            except Exception as error:
+                log.warning("files were not cleaned", error=repr(error))
+            await asyncio.sleep(CLEANING_SECONDS)
 
     async def came(self, connection: Connection) -> None:
-        """It connected."""
+        """It connected, or has a new identity."""
         await self._show(connection, next(iter(self._sessions(connection)), None))
+        room = operators_room(connection.tenant)
+        if is_staff(connection.identity):
+            await self._floor.enter(connection, room)
+        else:
+            await self._floor.leave(connection, room)
 
     # -- sessions -----------------------------------------------------------------------------------------------
 
@@ -92,20 +144,27 @@ class ChatService:
         same order, and whether there are older ones. Nothing is missed between them and the events that follow.
         """
         self._floor.check_rooms(connection, _room_of(connection, session_id))  # before a session is made for it
-        session = await self._open(connection.identity, session_id)
-        room = _room(session)
+        found = await self.directory.open(connection.identity, session_id)
+        room = _room_of(connection, session_id)
         async with self._transcript.still(session_id):
             known = self._presence.holds(room, connection)
-            await self._floor.enter(connection, room)
+            if not known:
+                await self.replies.watch(session_id, connection.id)
             try:
-                answer = await self._history(session_id, after_seq)
+                await self._floor.enter(connection, room)
+                answer = await self._history(connection, session_id, after_seq)
             except BaseException:
                 if not known:
                     await self._floor.leave(connection, room)
                 raise
+            finally:
+                if not known:
+                    self._floor.spawn(self.replies.unwatch(session_id, connection.id), "unwatch")
             await self._announce(await self._presence.enter(room, connection), skip=(connection.id,))
         await self._show(connection, session_id)
-        return answer | {"online": await self._presence.users(room)}
+        operator_id = await self.handover.joined(connection.identity, found.session)
+        session = answer.pop("session") | {"operator_id": operator_id}
+        return {"session": session, **answer, "online": await self._presence.users(room)}
 
     async def leave(self, connection: Connection, session_id: str) -> None:
         """Leaving a session one is not in does nothing, and tells nothing of it."""
@@ -122,6 +181,21 @@ class ChatService:
         for session_id in self._sessions(connection):
             if not await self._may_use(connection, session_id):
                 await self.leave(connection, session_id)
+        await self.came(connection)
+
+    async def _removed(self, tenant: str | None, session_id: str, user_id: str) -> None:
+        """A user takes part in a session no more, on whatever node they joined it."""
+        body = {"tenant": tenant, "session_id": session_id, "user_id": user_id}
+        await self._remove_here(body)
+        await self._others.ask_all(REMOVED, body)
+
+    async def _remove_here(self, body: Body) -> Body:
+        tenant, session_id, user_id = body["tenant"], body["session_id"], body["user_id"]
+        for connection in self._floor.members(user_room(tenant, user_id)):
+            is_in = self._presence.holds(_room_of(connection, session_id), connection)
+            if is_in and not await self._may_use(connection, session_id):
+                await self.leave(connection, session_id)
+        return {}
 
     async def recovered(self, connection: Connection) -> None:
         """It is in the rooms again that it was in: its user is back in those sessions that are still open to it."""
@@ -164,102 +238,46 @@ class ChatService:
         if self._typists.stop(session_id, connection):
             await self._tell_typing(session_id, connection, is_typing=False)
 
-    async def _open(self, identity: Identity, session_id: str) -> ChatSession:
-        """The session, made for this user if there is none and that is wanted. Raises Forbidden."""
-        async with self._database.reading() as db:
-            session = await sessions.find_session(db, session_id)
-            if session is not None or not self._options.auto_create:
-                return (await check(db, identity, session)).session
-        session = self._new_session(identity, session_id)
-        try:
-            async with self._database.transaction() as db:
-                await sessions.create_session(db, session)
-        except IntegrityError:  # somebody was first
-            async with self._database.reading() as db:
-                return (await access(db, identity, session_id)).session
-        return session
-
-    def _new_session(self, identity: Identity, session_id: str) -> ChatSession:
-        moment = now()
-        return ChatSession(
-            session_id=session_id,
-            trace_id=f"trace_{uuid.uuid4().hex}",
-            tenant=identity.tenant,
-            user_id=identity.user_id,
-            agent_id=self._options.default_agent,
-            status="active",
-            last_seq=0,
-            created_at=moment,
-            updated_at=moment,
-        )
-
-    async def _history(self, session_id: str, after_seq: int | None) -> dict[str, object]:
+    async def _history(self, connection: Connection, session_id: str, after_seq: int | None) -> dict[str, Any]:
         async with self._database.reading() as db:
             # The messages first: on PostgreSQL the session may be newer than they, and `last_seq` then says so.
-            if after_seq is None:
-                found, has_more = await messages.newest_messages(db, session_id, HISTORY)
-            else:
-                found, has_more = await messages.messages_after(db, session_id, after_seq, HISTORY)
-            session = await sessions.find_session(db, session_id)
-            if session is None:
-                raise Forbidden(NO_ACCESS)
-            participants = await sessions.participants(db, session_id)
-        agent = self._agents.get(session.agent_id) if session.agent_id is not None else None
+            found, has_more = await messages.page(db, session_id, after=after_seq, limit=HISTORY)
+            access_now = await access(db, connection.identity, session_id)
+            session = await self.directory.describe(db, access_now.session, connection.identity)
         return {
-            "session": session.to_wire()
-            | {"agent": None if agent is None else agent.to_wire(), "participants": participants},
-            "participants": participants,
+            "session": session,
+            "participants": session["participants"],
             "messages": [message.to_wire() for message in found],
-            "last_seq": session.last_seq,
+            "last_seq": session["last_seq"],
             "has_more": has_more,
         }
 
-    # -- messages -----------------------------------------------------------------------------------------------
-
-    async def send(
-        self,
-        identity: Identity,
-        session_id: str,
-        content: str,
-        *,
-        message_type: str = "text",
-        client_message_id: str | None = None,
-        metadata: dict[str, object] | None = None,
-    ) -> dict[str, object]:
-        """Stores a message, then sends it to all who joined the session, the sender's connections among them."""
+    async def cancel(self, identity: Identity, message_id: str, session_id: str | None) -> dict[str, object]:
+        """Stops an agent's answer. Raises NotFound where it is not being given, Forbidden."""
+        session_id = session_id or await self.replies.find(message_id)
+        if session_id is None:
+            raise NotFound(NO_STREAM)
         async with self._database.reading() as db:
-            found = await access(db, identity, session_id)
-        session = found.session
-        draft = Draft(
-            session_id=session_id,
-            message_id=new_message_id(),
-            sender_type="user",
-            sender_id=identity.user_id,
-            message_type=message_type,
-            content=content,
-            metadata=metadata,
-            client_message_id=client_message_id,
-        )
-        async with self._transcript.append(draft) as (message, new):
-            if new:
-                await self._floor.emit("message", message.to_wire(), room=_room(session))
-            elif now() - message.created_at < MISSED:
-                new = await self._floor.emit_missing("message", message.to_wire(), room=_room(session))
-        await self._floor.flushed()
-        if new and found.is_participant:  # staff who were not invited are there to answer
-            self._ask_agent(session, identity, content)
-        return {
-            "message_id": message.message_id,
-            "seq": message.seq,
-            "created_at": iso_utc(message.created_at),
-            "status": "sent",
-        }
+            await access(db, identity, session_id)
+        if not await self.replies.cancel(message_id, session_id):
+            raise NotFound(NO_STREAM)
+        return {"message_id": message_id, "session_id": session_id}
 
-    def _ask_agent(self, session: ChatSession, identity: Identity, content: str) -> None:
-        agent = self._agents.get(session.agent_id) if session.agent_id is not None else None
-        if agent is not None and agent.backend is not None:
-            question = Question(session.session_id, identity.user_id, content)
-            self._replies.ask(Asked(agent.id, agent.backend, question, _room(session)))
+    async def _prepare(self, asked: Asked) -> Question | None:
+        """None where somebody took over since it was asked."""
+        session_id = asked.question.session_id
+        async with self._database.reading() as db:
+            session = await sessions.find_session(db, session_id)
+            if session is None or session.status != "active" or session.operator_id is not None:
+                return None
+            before, _ = await messages.page(db, session_id, before=asked.seq, limit=CONTEXT)
+            people = await sessions.participants(db, session_id)
+        return replace(asked.question, history=messages.turns(before, people))
+
+    async def _answered(self, asked: Asked, verdict: Verdict) -> None:
+        """The agent would rather that a person goes on."""
+        if verdict.suggested_action == HANDOVER:
+            await self.handover.wanted(asked.question.session_id)
 
     # -- typing -------------------------------------------------------------------------------------------------
 
@@ -296,10 +314,6 @@ class ChatService:
             "timestamp": iso_utc(),
         }
         await self._floor.emit("system", payload, room=change.room, skip=skip)
-
-
-def _room(session: ChatSession) -> str:
-    return session_room(session.tenant, session.session_id)
 
 
 def _room_of(connection: Connection, session_id: str) -> str:

@@ -19,6 +19,7 @@ from server.realtime.cluster.complaints import Complaints
 from server.realtime.cluster.keys import NODES, Keys
 from server.realtime.cluster.listener import Listener
 from server.realtime.cluster.scripts import BEAT, Script
+from server.realtime.cluster.wills import Wills
 from server.realtime.cluster.wire import Arg
 from server.realtime.tasks import Tasks
 
@@ -76,6 +77,7 @@ class Node:
         self._answers: dict[str, Answer] = {}
         self._questions: dict[str, asyncio.Future[Body]] = {}
         self._tasks = Tasks()
+        self._wills = Wills(self.id, self.keys, self.commands)
         self._sweeping = False
         self._complaints = Complaints(log)
 
@@ -179,6 +181,7 @@ class Node:
                 log.info("a node died", node=node)
                 for sweep in self.sweeps:
                     await sweep(node)
+                await self.patient(self._wills.execute(node, self._answers))
                 await self.call("ZREM", self._alive, node)
         except RedisAway as error:
             log.info("a dead node is not swept yet", reason=str(error))
@@ -250,6 +253,32 @@ class Node:
             raise NodeGone(node) from None
         finally:
             del self._questions[question]
+
+    async def ask_all(self, verb: str, body: Body, *, patience: float = STALLED_SECONDS) -> list[Body]:
+        """What the other nodes answer; who does not is left out. Without Redis there are none."""
+
+        async def answer(node: str) -> Body | None:
+            try:
+                return await self.ask(node, verb, body, patience=patience)
+            except (NodeGone, RedisAway) as reason:
+                log.info("a node does not answer", node=node, verb=verb, reason=repr(reason))
+                return None
+
+        if not self.up:
+            return []
+        try:
+            alive = await self.call("ZRANGE", self._alive, 0, -1)
+        except RedisAway:
+            return []
+        answers = await asyncio.gather(*[answer(each.decode()) for each in alive if each.decode() != self.id])
+        return [each for each in answers if each is not None]
+
+    def will(self, key: str, verb: str, body: Body) -> None:
+        """What another node is to do, as if it had been asked, should this one die before it withdraws the `key`."""
+        self._wills.write(key, verb, body)
+
+    def withdraw(self, key: str) -> None:
+        self._wills.withdraw(key)
 
     async def tell(self, node: str, verb: str, body: Body) -> bool:
         """Whether it was there to hear. Raises RedisAway."""

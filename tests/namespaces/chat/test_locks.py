@@ -48,3 +48,44 @@ async def test_one_who_gives_up_waiting_is_forgotten() -> None:
                 pass
         assert len(locks) == 1
     assert len(locks) == 0
+
+
+async def test_many_share_and_one_holds_in_the_order_they_came() -> None:
+    locks, order = Locks(), []
+
+    async def hold(name: str) -> None:
+        async with locks.hold("s1"):
+            order.append(name)
+
+    async def share(name: str) -> None:
+        await locks.share("s1")
+        order.append(name)
+
+    await share("a")
+    await share("b")
+    waiting = [asyncio.create_task(each) for each in (hold("c"), share("d"), share("e"), hold("f"))]
+    await asyncio.sleep(0)
+    assert order == ["a", "b"]
+    locks.leave("s1")
+    assert order == ["a", "b"]
+    locks.leave("s1")
+    await asyncio.gather(*waiting[:3])
+    assert order == ["a", "b", "c", "d", "e"]
+    locks.leave("s1")
+    locks.leave("s1")
+    await asyncio.gather(*waiting)
+    assert order[-1] == "f"
+    assert len(locks) == 0
+
+
+async def test_one_who_gives_up_just_when_it_is_let_in() -> None:
+    locks = Locks()
+    async with locks.hold("s1"):
+        unlucky, next_one = (asyncio.create_task(locks.share("s1")) for _ in range(2))
+        await asyncio.sleep(0)
+    unlucky.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await unlucky
+    await next_one
+    locks.leave("s1")
+    assert len(locks) == 0

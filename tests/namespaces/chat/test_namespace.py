@@ -84,6 +84,10 @@ async def test_a_session_joined_that_does_not_exist_is_made_for_that_user(serve:
         "metadata": {},
         "participants": ["alice"],
         "message_count": 0,
+        "last_seq": 0,
+        "unread_count": 0,
+        "operator_id": None,
+        "handover": None,
     }
 
 
@@ -680,7 +684,7 @@ async def test_staff_are_not_answered_but_an_owner_with_a_role_is(
 ) -> None:
     server = await serve(**agents(tmp_path, "tests.support.agents.Echo"))
     alice = await connect(server, "/chat", "alice")
-    olga = await connect(server, "/chat", "olga", roles=("operator",))
+    olga = await connect(server, "/chat", "olga", roles=("admin",))
     await join(alice)
     await join(olga)
     await say(olga, "let me help")
@@ -722,7 +726,7 @@ async def test_the_agent_finishes_for_the_others_when_the_asker_is_gone(
 ) -> None:
     server = await serve(STREAM_CHUNK_SIZE="1", STREAM_DELAY_MS="1", **agents(tmp_path, "tests.support.agents.Echo"))
     alice = await connect(server, "/chat", "alice")
-    olga = await connect(server, "/chat", "olga", roles=("operator",))
+    olga = await connect(server, "/chat", "olga", roles=("admin",))
     await join(alice)
     await join(olga)
     await say(alice, "a question with many chunks")
@@ -762,7 +766,7 @@ async def test_the_server_stops_in_the_middle_of_an_answer(serve: Serve, connect
 
 
 async def test_a_default_agent_that_does_not_exist_is_a_fault(serve: Serve) -> None:
-    with pytest.raises(ConfigError, match=r"agents\.toml.*'7'.*CHAT_DEFAULT_AGENT"):
+    with pytest.raises(ConfigError, match=r"agents\.toml.*7.*CHAT_DEFAULT_AGENT"):
         await serve(CHAT_DEFAULT_AGENT="7")
 
 

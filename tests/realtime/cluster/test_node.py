@@ -170,6 +170,53 @@ async def test_what_a_rule_refuses_goes_back_as_an_answer(start: Start) -> None:
     assert answer["error"]["code"] == "FORBIDDEN"
 
 
+async def test_all_others_that_live_are_asked_at_once(start: Start, client: Redis) -> None:
+    one, *others = [await start() for _ in range(4)]
+    both = asyncio.Barrier(2)
+
+    def tells(name: str) -> Callable[[Body], Any]:
+        async def answer(body: Body) -> Body:
+            async with asyncio.timeout(PATIENCE):
+                await both.wait()
+            return {"name": name, **body}
+
+        return answer
+
+    async def late(body: Body) -> Body:
+        await asyncio.Event().wait()
+        return {}
+
+    async def never(body: Body) -> Body:
+        raise AssertionError("it asks itself")
+
+    one.on("who", never)
+    others[0].on("who", tells("a"))
+    others[1].on("who", tells("b"))
+    others[2].on("who", late)
+    alive = one.keys.key(NODES, "alive")
+    await client.zadd(alive, {"d" * 10: (await client.time())[0]})  # it died just now
+    answers = await one.ask_all("who", {"n": 1}, patience=0.3)
+    assert sorted(answer["name"] for answer in answers) == ["a", "b"]
+    assert all(answer["n"] == 1 for answer in answers)
+    assert not one._questions
+
+
+async def test_without_redis_there_is_nobody_to_ask(start: Start, redis: RedisServer) -> None:
+    one, other = await start(), await start()
+
+    async def answer(body: Body) -> Body:
+        return {"ok": True}
+
+    other.on("verb", answer)
+    assert await one.ask_all("verb", {}) == [{"ok": True}]
+    await redis.kill()
+    await until(lambda: not one.up)
+    assert await one.ask_all("verb", {}) == []
+    await redis.start()
+    await until(lambda: one.up and other.up)
+    assert await one.ask_all("verb", {}) == [{"ok": True}]
+
+
 async def test_how_many_questions_are_open_is_bounded(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_QUESTIONS", 2)
     one, other = await start(), await start()

@@ -8,17 +8,44 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+from server.errors import AtriumError
 
 CONTINUE = "CONTINUE"
 HANDOVER = "HANDOVER"
 
+INFO_REQ = "INFO_REQ"
+COMPLAINT = "COMPLAINT"
+HUMAN_REQ = "HUMAN_REQ"
+GREETING = "GREETING"
+UNKNOWN = "UNKNOWN"
+
+
+class AgentUnavailable(AtriumError):
+    """What a backend rests on is away, refuses, or broke off; the reason is in the log."""
+
+    code = "AGENT_UNAVAILABLE"
+    http_status = 503
+    default_message = "The agent cannot answer now"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What someone said in the session before."""
+
+    role: Literal["user", "agent", "operator"]
+    text: str
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
+    """`history`: oldest first, this question not in it."""
+
     session_id: str
     user_id: str
     text: str
+    history: Sequence[Turn] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +59,8 @@ class Verdict:
 
 
 class Backend(Protocol):
+    """One that holds something open also has `async def close(self) -> None`, called once at shutdown."""
+
     def answer(self, question: Question) -> AsyncGenerator[str | Verdict, None]:
         """Pieces of text as they come, of any length, and a Verdict; the last one counts.
 

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.errors import ConfigError
-from server.namespaces.chat.agents.backend import CONTINUE, HANDOVER
-
-DEFAULT_INTENT = "INFO_REQ"
+from server.namespaces.chat.agents.backend import CONTINUE, HANDOVER, INFO_REQ
 
 _HEADING = re.compile(r"^## +(.+?)\s*$", re.MULTILINE)
 _COMMENT = re.compile(r"\A\s*<!--(.*?)-->", re.DOTALL)
@@ -62,4 +60,4 @@ def _entry(path: Path, title: str, body: str) -> Entry:
     action = options.get("action", CONTINUE)
     if action not in (CONTINUE, HANDOVER):
         raise ConfigError(f"{path}: {title!r}: action {action!r} is neither {CONTINUE} nor {HANDOVER}")
-    return Entry(path.name, title, text, options.get("keywords", ""), options.get("intent", DEFAULT_INTENT), action)
+    return Entry(path.name, title, text, options.get("keywords", ""), options.get("intent", INFO_REQ), action)

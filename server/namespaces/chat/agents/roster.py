@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import inspect
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from server.errors import ConfigError
-from server.namespaces.chat.agents import faq
+from server.namespaces.chat.agents import faq, openai_backend
 from server.namespaces.chat.agents.backend import Backend, Factory
 
 FILE = "agents.toml"
 PEOPLE_ONLY = "none"
-BACKENDS: Mapping[str, Factory] = {"faq": faq.build}
+BACKENDS: Mapping[str, Factory] = {"faq": faq.build, "openai": openai_backend.build}
+CLOSE_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
 
 
 class _Entry(Schema):
@@ -43,8 +49,11 @@ class Agent:
         return {"id": self.id, "name": self.name, "avatar_url": self.avatar_url}
 
 
-def load(config: Path) -> dict[int, Agent]:
-    """By id. Raises ConfigError."""
+def load(config: Path, defaults: Mapping[str, Mapping[str, object]] | None = None) -> dict[int, Agent]:
+    """By id. `defaults`: options by the backend's name, for what the file leaves out; empty ones do not count.
+
+    May import and read much: not for a running loop. Raises ConfigError.
+    """
     path = config / FILE
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -55,14 +64,29 @@ def load(config: Path) -> dict[int, Agent]:
         raise ConfigError(f"{path}: no [[agents]] in it")
     agents: dict[int, Agent] = {}
     for number, entry in enumerate(entries, start=1):
-        agent = _agent(config, entry, f"{path}: agent {number}")
+        agent = _agent(config, entry, defaults or {}, f"{path}: agent {number}")
         if agent.id in agents:
             raise ConfigError(f"{path}: agent {number}: id {agent.id} is taken")
         agents[agent.id] = agent
     return agents
 
 
-def _agent(config: Path, entry: object, where: str) -> Agent:
+async def close(agents: Iterable[Agent]) -> None:
+    """Closes what the backends hold open, all at once and not for long."""
+    await asyncio.gather(*(_close(agent) for agent in agents))
+
+
+async def _close(agent: Agent) -> None:
+    if (end := getattr(agent.backend, "close", None)) is None:
+        return
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await end()
+    except Exception:
+        log.exception("agent did not close", agent=agent.id)
+
+
+def _agent(config: Path, entry: object, defaults: Mapping[str, Mapping[str, object]], where: str) -> Agent:
     if not isinstance(entry, dict):
         raise ConfigError(f"{where}: not a table")
     try:
@@ -74,21 +98,30 @@ def _agent(config: Path, entry: object, where: str) -> Agent:
     backend: Backend | None = None
     if name != PEOPLE_ONLY:
         try:
-            backend = _factory(name)(config, options)
+            backend = _backend(name, config, options, defaults.get(name, {}))
         except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
+            raise ConfigError(f"{where}: {error}") from error.__cause__
     return Agent(known["id"], known["name"], known["avatar"], backend)
 
 
-def _factory(name: str) -> Factory:
+def _backend(name: str, config: Path, options: Mapping[str, object], defaults: Mapping[str, object]) -> Backend:
     """One of ours by its name, or anyone's by its dotted path."""
     if name in BACKENDS:
-        return BACKENDS[name]
+        if "api_key" in options:
+            raise ConfigError("an api_key belongs in the environment, not in a file")
+        given = {key: value for key, value in defaults.items() if value not in (None, "")}
+        return BACKENDS[name](config, {**given, **options})
     module, _, attribute = name.rpartition(".")
     if not module:
         raise ConfigError(f"no backend {name!r}; there are {', '.join(sorted([*BACKENDS, PEOPLE_ONLY]))}")
     try:
         factory: Factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"backend {name!r}: {error}") from None
-    return factory
+        backend = factory(config, options)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"backend {name!r}: {type(error).__name__}: {error}") from error
+    answer = getattr(backend, "answer", None)
+    if not callable(answer) or inspect.iscoroutinefunction(answer):
+        raise ConfigError(f"backend {name!r}: it has no async generator answer(question)")
+    return backend

@@ -6,7 +6,7 @@ import pytest
 
 from server.errors import ConfigError
 from server.namespaces.chat.agents import faq
-from server.namespaces.chat.agents.backend import Question, Verdict
+from server.namespaces.chat.agents.backend import Question, Turn, Verdict
 from server.namespaces.chat.agents.faq import DONT_KNOW, DONT_KNOW_KOREAN, Faq
 
 
@@ -15,8 +15,9 @@ def shipped() -> Faq:
     return faq.build(Path("config"), {})
 
 
-async def ask(backend: Faq, text: str) -> tuple[str, Verdict]:
-    *pieces, verdict = [part async for part in backend.answer(Question("s1", "alice", text))]
+async def ask(backend: Faq, text: str, *before: str) -> tuple[str, Verdict]:
+    history = [Turn("user", each) for each in before]
+    *pieces, verdict = [part async for part in backend.answer(Question("s1", "alice", text, history))]
     assert isinstance(verdict, Verdict)
     return "".join(piece for piece in pieces if isinstance(piece, str)), verdict
 
@@ -44,6 +45,10 @@ async def ask(backend: Faq, text: str) -> tuple[str, Verdict]:
         ("통장 만들고 싶어요", "10분 안에", "accounts.md"),
         ("how do I reset my password", "Reset password", "accounts.md"),
         ("안녕하세요, 도움이 필요합니다.", "무엇을 도와드릴까요", "service.md"),
+        ("대츨 금리 알려줘", "연 3.5%~5.0%", "loans.md"),
+        ("What is the intrest rate of a laon?", "between 3.5% and 5.0%", "loans.md"),
+        ("고마워요", "다행입니다", "service.md"),
+        ("thanks, bye", "You are welcome", "service.md"),
         ("hello", "How can I help you", "service.md"),
     ],
 )
@@ -59,6 +64,10 @@ async def test_it_finds_the_answer(shipped: Faq, question: str, answer: str, doc
     ("question", "intent"),
     [
         ("상담원 연결해 주세요", "HUMAN_REQ"),
+        ("상담원 연결해줘", "HUMAN_REQ"),
+        ("상담사 바꿔줘", "HUMAN_REQ"),
+        ("talk to a human", "HUMAN_REQ"),
+        ("너무 화가 나네요", "COMPLAINT"),
         ("사람이랑 얘기하고 싶어요", "HUMAN_REQ"),
         ("Let me speak with an operator", "HUMAN_REQ"),
         ("직원이 너무 불친절해요", "COMPLAINT"),
@@ -93,6 +102,11 @@ async def test_it_says_so_when_it_does_not_know(shipped: Faq, question: str) -> 
     text, verdict = await ask(shipped, question)
     assert text == (DONT_KNOW_KOREAN if "가" <= max(question) <= "힣" else DONT_KNOW)
     assert (verdict.intent, verdict.suggested_action, list(verdict.source_documents)) == ("UNKNOWN", "HANDOVER", [])
+
+
+async def test_a_follow_up_is_understood(shipped: Faq) -> None:
+    assert "1억" in (await ask(shipped, "그럼 한도는요?", "대출 금리가 얼마인가요?"))[0]
+    assert "1일 5,000만 원" in (await ask(shipped, "그럼 한도는요?", "이체 어떻게 해요?"))[0]
 
 
 @pytest.mark.parametrize("options", [{"knowledge": 5}, {"folder": "knowledge"}])

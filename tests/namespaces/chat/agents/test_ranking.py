@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.namespaces.chat.agents.ranking import Ranking, terms, words
+from server.namespaces.chat.agents.ranking import Ranking, is_korean, surfaces, terms, words
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,34 @@ def test_nothing_in_common_is_no_hit() -> None:
     assert Ranking([["loan"]]).search([["weather"]]) == []
     assert Ranking([["loan"]]).search([]) == []
     assert Ranking([]).search([["loan"]]) == []
+
+
+@pytest.mark.parametrize("word", ["interest", "intrest", "interrest", "intarest", "inetrest"])
+def test_a_letter_may_be_wrong(word: str) -> None:
+    assert [hit.coverage for hit in Ranking([["interest"], ["limit"]]).search([[word]])] == [1]
+
+
+@pytest.mark.parametrize("word", ["intrzzst", "lamit", "rat", "12345", "x" * 60_000])
+def test_but_not_two_nor_one_of_a_short_word_or_a_number(word: str) -> None:
+    assert Ranking([["interest"], ["limited"], ["rate"], ["12346"]]).search([[word]]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("대출 금리가 얼마인가요?", ["대출", "금리"]),
+        ("카드를 분실했어요, 정지해 주세요", ["카드", "분실", "정지"]),
+        ("The Loan's interest RATES?", ["Loan", "interest", "RATES"]),
+        ("🙂 ?! 좀", []),
+    ],
+)
+def test_surfaces(text: str, expected: list[str]) -> None:
+    assert surfaces(text) == expected
+
+
+def test_is_korean() -> None:
+    assert is_korean("VIP 카드")
+    assert not is_korean("a card 🙂")
 
 
 @given(st.text(), st.lists(st.text()))
