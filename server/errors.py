@@ -12,6 +12,8 @@ AtriumError
 ├── RateLimited             RATE_LIMITED
 ├── LimitExceeded           LIMIT_EXCEEDED
 ├── HandlerTimeout          TIMEOUT
+├── UnsupportedType         UNSUPPORTED_TYPE
+├── AgentUnavailable        AGENT_UNAVAILABLE
 ├── NoData                  NO_DATA
 ├── QueryCancelled          CANCELLED
 ├── AskFailed
@@ -105,6 +107,20 @@ class HandlerTimeout(AtriumError):
     code = "TIMEOUT"
     http_status = 504
     default_message = "The server took too long"
+
+
+class UnsupportedType(AtriumError):
+    code = "UNSUPPORTED_TYPE"
+    http_status = 415
+    default_message = "Files of this type are not taken"
+
+
+class AgentUnavailable(AtriumError):
+    """What an agent's backend rests on is away, refuses, or broke off; the reason is in the log."""
+
+    code = "AGENT_UNAVAILABLE"
+    http_status = 503
+    default_message = "The agent cannot answer now"
 
 
 class NoData(AtriumError):

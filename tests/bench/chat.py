@@ -87,8 +87,8 @@ Kind = Callable[[], AbstractContextManager[Store]]
 Sessions = dict[Client, str]
 
 
-async def _fill(store: Store, messages: int) -> None:
-    """Sessions with their members, and as many messages in each."""
+async def _fill(store: Store) -> None:
+    """Sessions with their members, and what was said there yesterday."""
     database = store.database()
     began = datetime.now(UTC) - timedelta(days=1)
     said = _texts(1000)
@@ -101,7 +101,7 @@ async def _fill(store: Store, messages: int) -> None:
                     "session_id": session_id,
                     "trace_id": f"trace-{number}",
                     "user_id": users[0],
-                    "last_seq": messages,
+                    "last_seq": STORED,
                     "created_at": began,
                     "updated_at": began,
                 },
@@ -119,10 +119,9 @@ async def _fill(store: Store, messages: int) -> None:
                     "bigrams": bigrams(said[seq % len(said)]),
                     "created_at": began + timedelta(seconds=seq),
                 }
-                for seq in range(1, messages + 1)
+                for seq in range(1, STORED + 1)
             ]
-            if rows:
-                await db.execute(insert(ChatMessage), rows)
+            await db.execute(insert(ChatMessage), rows)
     await database.close()
 
 
@@ -147,18 +146,18 @@ def _packet(event: str, payload: Mapping[str, object]) -> bytes:
 
 
 @contextmanager
-def _joined(kind: Kind, peer: Peer, members: int, messages: int) -> Iterator[tuple[Store, Server, Load, Sessions]]:
+def _joined(kind: Kind, peer: Peer, members: int) -> Iterator[tuple[Store, Server, Load, Sessions]]:
     """So many members of each session connected and in it; which session each is in."""
     users = [(_session(number), user) for number in range(SESSIONS) for user in _members(number)[:members]]
     with kind() as store:
-        asyncio.run(_fill(store, messages))
+        asyncio.run(_fill(store))
         with serving(peer, store.url) as server:
             load = Load(server.port, peer.dialect)
             load.connect([mint(SECRET, user) for _, user in users])
             sessions = {client: session_id for client, (session_id, _) in zip(load.clients, users, strict=True)}
             load.answer(ACKED, lambda client: None)
             for client, session_id in sessions.items():
-                load.send(client, _packet("join", {"session_id": session_id, "after_seq": messages}))
+                load.send(client, _packet("join", {"session_id": session_id, "after_seq": STORED}))
             load.receive(messages=len(users))
             yield store, server, load, sessions
             load.close()
@@ -181,7 +180,7 @@ def _messages(kind: Kind, peer: Peer) -> Figures:
     alone: Figures = {}
     names = map("c-{}".format, itertools.count())
     texts = itertools.cycle(_texts(1000))
-    with _joined(kind, peer, MEMBERS, 0) as (store, server, load, sessions):
+    with _joined(kind, peer, MEMBERS) as (store, server, load, sessions):
         talking = set(load.clients)
 
         def say(client: Client) -> None:
@@ -213,7 +212,7 @@ def _messages(kind: Kind, peer: Peer) -> Figures:
 def _catching_up(kind: Kind, peer: Peer) -> Figures:
     """One client of each session joins again when it is answered, and has always missed as much."""
     figures: Figures = {}
-    with _joined(kind, peer, 1, STORED) as (store, server, load, sessions):
+    with _joined(kind, peer, 1) as (store, server, load, sessions):
 
         def join(client: Client) -> None:
             client.sent_at = time.monotonic_ns()
@@ -253,8 +252,9 @@ CHAT_WORKLOADS = (
     *(
         Workload(
             f"chat_{name}",
-            f"{SESSIONS} chat sessions with {MEMBERS} members each: all send {CHARS} characters, one message under way"
-            f" for each, which is stored, told to {MEMBERS} and acked; then one member alone. {title}",
+            f"{SESSIONS} chat sessions with {MEMBERS} members and {STORED:,} messages each: all members send {CHARS}"
+            f" characters, one message under way for each, which is stored, told to {MEMBERS} and acked; then one alone"
+            f" does. {title}",
             MESSAGES,
             (ATRIUM_CHAT, STOCK_CHAT),
             (Target("msgs/s", STOCK_CHAT, 3.0, more_is_better=True),),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -200,7 +200,10 @@ class Conversation:
                 "deleted_at": deleted_at,
             }
 
-        message = await self._change(identity, session_id, message_id, change, "message_deleted", told)
+        async def revoke(db: AsyncSession) -> None:
+            await self._files.revoke(db, message_id)
+
+        message = await self._change(identity, session_id, message_id, change, "message_deleted", told, revoke)
         return {"message_id": message_id, "seq": message.seq, "deleted_at": deleted_at}
 
     async def _change(
@@ -211,6 +214,7 @@ class Conversation:
         change: Callable[[ChatMessage], None],
         event: str,
         told: Callable[[ChatMessage], Mapping[str, object]],
+        also: Also | None = None,
     ) -> ChatMessage:
         async with self._transcript.still(session_id):
             async with self._database.transaction() as db:
@@ -223,7 +227,9 @@ class Conversation:
                 if message.sender_type != "user" or message.sender_id != identity.user_id:
                     raise Forbidden(NOT_YOURS)
                 change(message)
-                await messages.changed(db, message)
+                messages.changed(message)
+                if also is not None:
+                    await also(db)
             room = session_room(session.tenant, session_id)
             await self._delivery.emit(event, told(message), room=room)
         await self._delivery.flushed()
@@ -273,10 +279,10 @@ class Conversation:
         else:
             try:
                 moment = datetime.fromisoformat(text)
-            except ValueError:
-                moment = None
-            if moment is not None and moment.tzinfo is not None:
-                return moment
+                if moment.tzinfo is not None:
+                    return moment.astimezone(UTC)
+            except (ValueError, OverflowError):
+                pass
         raise InvalidMessage(details={name: ["Not a time with a zone, a message's id, or a seq."]})
 
 

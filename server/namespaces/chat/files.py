@@ -20,7 +20,14 @@ from sqlalchemy import delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from server.errors import AtriumError, Forbidden, InvalidMessage, LimitExceeded, MessageTooBig, NotFound
+from server.errors import (
+    Forbidden,
+    InvalidMessage,
+    LimitExceeded,
+    MessageTooBig,
+    NotFound,
+    UnsupportedType,
+)
 from server.identity import Identity
 from server.namespaces.chat.access import access
 from server.namespaces.chat.filenames import named_after
@@ -39,12 +46,6 @@ NO_FILE = "No such file"  # whether it never was or is another's
 FILES = "files"
 THUMBNAILS = "thumbnails"
 UPLOADS = "uploads"
-
-
-class UnsupportedType(AtriumError):
-    code = "UNSUPPORTED_TYPE"
-    http_status = 415
-    default_message = "Files of this type are not taken"
 
 
 class Files:
@@ -237,6 +238,9 @@ class Files:
                 await self._store.delete(orphans)
                 cleaned += len(orphans)
         return cleaned
+
+    def close(self) -> None:
+        self._thumbnails.close()
 
     async def _spool(self, chunks: AsyncIterator[bytes], spool: BinaryIO) -> int:
         """The size; `spool` stands at its beginning again."""

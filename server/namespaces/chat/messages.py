@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from server.errors import AtriumError, Forbidden
 from server.namespaces.chat.access import NO_ACCESS
 from server.namespaces.chat.agents.backend import Turn
-from server.namespaces.chat.models import ChatFile, ChatMessage, ChatParticipant, ChatSession, Draft
+from server.namespaces.chat.models import ChatMessage, ChatParticipant, ChatSession, Draft
 from server.namespaces.chat.search import bigrams
 
 MOMENT = timedelta(milliseconds=1)  # what times are told to
@@ -232,11 +232,9 @@ async def find(db: AsyncSession, session_id: str, message_id: str, *, locked: bo
     return found
 
 
-async def changed(db: AsyncSession, message: ChatMessage) -> None:
-    """Search finds it by what it says now, and what it no longer says is nobody's."""
-    message.bigrams = bigrams(message.content or "")
-    if message.content is None:
-        await db.execute(update(ChatFile).where(ChatFile.message_id == message.message_id).values(message_id=None))
+def changed(message: ChatMessage) -> None:
+    """Search finds it by what it says now."""
+    message.bigrams = None if message.content is None else bigrams(message.content)
 
 
 async def page(

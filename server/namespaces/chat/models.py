@@ -124,7 +124,7 @@ class ChatMessage(Model):
     details: Mapped[dict[str, object] | None] = mapped_column("metadata", JsonObject)
     tokens_used: Mapped[int | None]
     latency_ms: Mapped[int | None]
-    bigrams: Mapped[str | None] = mapped_column(Text)  # what search looks into
+    bigrams: Mapped[str | None] = mapped_column(Text, deferred=True)  # what search looks into
     is_edited: Mapped[bool] = mapped_column(default=False, server_default=false())
     edited_at: Mapped[datetime | None] = mapped_column(Moment)
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from server.errors import AtriumError, Conflict, GoingAway, HandlerTimeout, LimitExceeded
+from server.errors import AgentUnavailable, AtriumError, Conflict, GoingAway, HandlerTimeout, LimitExceeded
 from server.http.api import endpoint
 from server.identity import Identity
 from server.namespaces.chat import bodies
-from server.namespaces.chat.agents.backend import AgentUnavailable
 from server.namespaces.chat.conversation import Conversation
 from server.namespaces.chat.directory import Directory
 from server.namespaces.chat.handover import Handover

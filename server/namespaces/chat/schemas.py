@@ -12,7 +12,7 @@ from server.realtime.schema import Count, Flag, Identifier, Payload, Text
 MAX_CONTENT_CHARS = 65_536  # WS_MESSAGE_SIZE_LIMIT is the tighter bound at its default
 MAX_METADATA_BYTES = 8_192
 MAX_QUERY_CHARS = 200
-MAX_HITS = 100
+MAX_HITS = 50
 
 
 def _storable(metadata: Mapping[str, object]) -> None:

@@ -10,14 +10,14 @@ from typing import Any, Protocol
 import structlog
 
 from server.auth.policy import is_staff
-from server.errors import Forbidden, NotFound
+from server.errors import Conflict, Forbidden, NotFound
 from server.identity import Identity
 from server.namespaces.chat import messages, sessions
 from server.namespaces.chat.access import NO_ACCESS, access
 from server.namespaces.chat.agents import roster
 from server.namespaces.chat.agents.backend import HANDOVER, Question, Verdict
 from server.namespaces.chat.agents.roster import Agent
-from server.namespaces.chat.conversation import Conversation
+from server.namespaces.chat.conversation import ARCHIVED, Conversation
 from server.namespaces.chat.directory import Directory
 from server.namespaces.chat.files import Files
 from server.namespaces.chat.handover import Handover, operators_room
@@ -117,6 +117,7 @@ class ChatService:
 
     async def close(self) -> None:
         self._typists.close()
+        self.files.close()
         await self._presence.close()
         await roster.close(self._agents.values())
 
@@ -179,7 +180,7 @@ class ChatService:
     async def review(self, connection: Connection) -> None:
         """Leaves the sessions that a connection's new identity may not use."""
         for session_id in self._sessions(connection):
-            if not await self._may_use(connection, session_id):
+            if not await self._may_use(connection.identity, session_id):
                 await self.leave(connection, session_id)
         await self.came(connection)
 
@@ -193,7 +194,7 @@ class ChatService:
         tenant, session_id, user_id = body["tenant"], body["session_id"], body["user_id"]
         for connection in self._floor.members(user_room(tenant, user_id)):
             is_in = self._presence.holds(_room_of(connection, session_id), connection)
-            if is_in and not await self._may_use(connection, session_id):
+            if is_in and not await self._may_use(connection.identity, session_id):
                 await self.leave(connection, session_id)
         return {}
 
@@ -203,7 +204,7 @@ class ChatService:
             session_id = session_of(room)
             if session_id is None:
                 continue
-            if await self._may_use(connection, session_id):
+            if await self._may_use(connection.identity, session_id):
                 await self._announce(await self._presence.enter(room, connection), skip=(connection.id,))
             else:
                 await self._floor.leave(connection, room)
@@ -226,10 +227,10 @@ class ChatService:
         room = user_room(connection.tenant, connection.user_id)
         await self._presence.enter(room, connection, note(connection, session_id))
 
-    async def _may_use(self, connection: Connection, session_id: str) -> bool:
+    async def _may_use(self, identity: Identity, session_id: str) -> bool:
         try:
             async with self._database.reading() as db:
-                await access(db, connection.identity, session_id)
+                await access(db, identity, session_id)
         except Forbidden:
             return False
         return True
@@ -253,12 +254,14 @@ class ChatService:
         }
 
     async def cancel(self, identity: Identity, message_id: str, session_id: str | None) -> dict[str, object]:
-        """Stops an agent's answer. Raises NotFound where it is not being given, Forbidden."""
-        session_id = session_id or await self.replies.find(message_id)
+        """Stops an agent's answer. Raises NotFound where it is not being given, Forbidden for a session of others."""
         if session_id is None:
-            raise NotFound(NO_STREAM)
-        async with self._database.reading() as db:
-            await access(db, identity, session_id)
+            session_id = await self.replies.find(message_id)
+            if session_id is None or not await self._may_use(identity, session_id):
+                raise NotFound(NO_STREAM)
+        else:
+            async with self._database.reading() as db:
+                await access(db, identity, session_id)
         if not await self.replies.cancel(message_id, session_id):
             raise NotFound(NO_STREAM)
         return {"message_id": message_id, "session_id": session_id}
@@ -285,6 +288,10 @@ class ChatService:
         if not self._presence.holds(_room_of(connection, session_id), connection):
             raise Forbidden(NO_ACCESS)
         if is_typing:
+            async with self._database.reading() as db:
+                session = await sessions.find_session(db, session_id)
+            if session is None or session.status != "active":
+                raise Conflict(ARCHIVED)
             self._typists.start(session_id, connection)
         else:
             self._typists.stop(session_id, connection)

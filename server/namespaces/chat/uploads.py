@@ -13,11 +13,11 @@ from uuid import uuid4
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from server.errors import Conflict, Forbidden, InvalidMessage, LimitExceeded, NotFound
+from server.errors import Conflict, Forbidden, InvalidMessage, LimitExceeded, NotFound, UnsupportedType
 from server.identity import Identity
 from server.namespaces.chat.access import access
 from server.namespaces.chat.filenames import clean
-from server.namespaces.chat.files import UPLOADS, Files, UnsupportedType
+from server.namespaces.chat.files import UPLOADS, Files
 from server.namespaces.chat.models import ChatSession, ChatUpload
 from server.storage.database import Database
 from server.storage.files import FileStore

@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import func, select, update
 
-from server.errors import Forbidden, InvalidMessage, LimitExceeded, MessageTooBig, NotFound
+from server.errors import Forbidden, InvalidMessage, LimitExceeded, MessageTooBig, NotFound, UnsupportedType
 from server.identity import Identity
 from server.namespaces.chat import files as files_module
 from server.namespaces.chat import sessions
-from server.namespaces.chat.files import FILES, KEPT, MAX_AT_ONCE_PER_USER, THUMBNAILS, UPLOADS, Files, UnsupportedType
+from server.namespaces.chat.files import FILES, KEPT, MAX_AT_ONCE_PER_USER, THUMBNAILS, UPLOADS, Files
 from server.namespaces.chat.models import ChatFile, ChatMessage, ChatParticipant, ChatSession, ChatUpload
 from server.namespaces.chat.thumbnails import Thumbnails
 from server.storage.database import Database
@@ -103,7 +103,7 @@ async def opened(database_url: str, directory: Path) -> AsyncIterator[Desk]:
     desk = Desk(database, await asyncio.to_thread(local, directory), directory)
     await desk.open()
     yield desk
-    desk.thumbnails.close()
+    desk.files.close()
     await database.close()
 
 

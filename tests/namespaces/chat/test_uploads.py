@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from server.errors import Conflict, Forbidden, InvalidMessage, LimitExceeded, NotFound
+from server.errors import Conflict, Forbidden, InvalidMessage, LimitExceeded, NotFound, UnsupportedType
 from server.identity import Identity
 from server.namespaces.chat import sessions
-from server.namespaces.chat.files import UPLOADS, UnsupportedType
+from server.namespaces.chat.files import UPLOADS
 from server.namespaces.chat.models import ChatSession, ChatUpload
 from server.namespaces.chat.uploads import CHUNK_BYTES, IDLE, MAX_OPEN_PER_USER, MIN_CHUNK_BYTES, Uploads
 from tests.namespaces.chat.test_files import ALICE, BOB, MAX_BYTES, OLGA, OUTSIDERS, Desk, desk, each_desk

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from server.errors import AtriumError
-
 CONTINUE = "CONTINUE"
 HANDOVER = "HANDOVER"
 
@@ -20,14 +18,6 @@ COMPLAINT = "COMPLAINT"
 HUMAN_REQ = "HUMAN_REQ"
 GREETING = "GREETING"
 UNKNOWN = "UNKNOWN"
-
-
-class AgentUnavailable(AtriumError):
-    """What a backend rests on is away, refuses, or broke off; the reason is in the log."""
-
-    code = "AGENT_UNAVAILABLE"
-    http_status = 503
-    default_message = "The agent cannot answer now"
 
 
 @dataclass(frozen=True, slots=True)

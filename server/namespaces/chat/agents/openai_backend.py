@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
-from server.errors import ConfigError, HandlerTimeout
+from server.errors import AgentUnavailable, ConfigError, HandlerTimeout
 from server.namespaces.chat.agents import context, knowledge, markers
 from server.namespaces.chat.agents.backend import (
     CONTINUE,
     HANDOVER,
-    AgentUnavailable,
     Question,
     Turn,
     Verdict,

@@ -27,7 +27,7 @@ _ENGLISH = re.compile(
     r"when|where|which|who|why|will|with|would|you|your"
 )
 _KOREAN = re.compile(
-    r"얼마(나)?|어떻게|무엇|뭐(가|를|예요)?|언제|어디|알려|그리고|있(나|는|어|을)?|싶|되(나|는|어)?|하(나|는|고)?|수|좀"
+    r"얼마(나)?|어떻게|무엇|뭐(가|를|예요)?|언제|어디|알려|그리고|그럼|그러면|그런데|근데|혹시|있(나|는|어|을)?|싶|되(나|는|어)?|하(나|는|고)?|수|좀"
 )
 # What makes a noun a verb, and what is one: a syllable with ㅆ below is never a noun's.
 _DONE = re.compile(r"(?<=[가-힣]{2})(하|했|해|합|할|한|되|됐|된|당했|당한|당해|받|시키|시켜).*$")
@@ -39,6 +39,9 @@ _PARTICLE = re.compile(
 _TAIL = re.compile(
     r"(인가요|인가|입니까|입니다|습니까|습니다|합니다|할까요|될까요|까요|나요|가요|려면|어요|아요|해요|돼요|하죠|예요|이에요|주세요|세요|줘요|줘|해)$"
 )
+
+#: Of a noun of two syllables or more.
+_PARTICLE = re.compile(r"(?<=..)(?:에서|으로|까지|부터|은|는|이|가|을|를|의|에|도|와|과|로|만)?요?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,8 @@ def _covered(word: Sequence[str], shared: Collection[str]) -> float:
 def _pieces(run: str) -> list[str]:
     if not run or _KOREAN.fullmatch(run):
         return []
-    return [run[start : start + 2] for start in range(len(run) - 1)] or [run]
+    noun = _PARTICLE.sub("", run)  # else 연회비는 is half of 배송비는
+    return [noun[start : start + 2] for start in range(len(noun) - 1)] or [noun]
 
 
 def _spellings(term: str) -> Iterator[str]:

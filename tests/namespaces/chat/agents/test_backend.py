@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from server.namespaces.chat.agents.backend import CONTINUE, HANDOVER, AgentUnavailable, Question, Verdict
+from server.errors import AgentUnavailable
+from server.namespaces.chat.agents.backend import CONTINUE, HANDOVER, Question, Verdict
 
 
 def test_the_bank_seeds_words() -> None:

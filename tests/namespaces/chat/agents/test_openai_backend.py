@@ -16,9 +16,9 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from server.errors import AtriumError, HandlerTimeout
+from server.errors import AgentUnavailable, AtriumError, HandlerTimeout
 from server.namespaces.chat.agents import openai_backend
-from server.namespaces.chat.agents.backend import AgentUnavailable, Question, Turn, Verdict
+from server.namespaces.chat.agents.backend import Question, Turn, Verdict
 from server.namespaces.chat.agents.context import tokens
 from server.namespaces.chat.agents.openai_backend import CONNECTING, CONNECTING_KOREAN, OpenAI, Options
 from tests.support.openai_server import OpenAIServer, cut, ends, fails, says, sends, silent, stalls

@@ -10,7 +10,7 @@ from server.namespaces.chat.agents.ranking import Ranking, is_korean, surfaces, 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("대출 금리가 얼마인가요?", [["대출"], ["금리", "리가"]]),
+        ("대출 금리가 얼마인가요?", [["대출"], ["금리"]]),
         ("What is the loan's interest RATES?", [["loan"], ["interest"], ["rate"]]),
         ("카드분실 1588-0000", [["카드", "드분", "분실"], ["1588"], ["0000"]]),
         ("강", [["강"]]),

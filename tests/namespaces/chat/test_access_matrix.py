@@ -1,0 +1,477 @@
+"""Who may do what in chat: everybody, in each of their ways, by every event and every route, in one table (SPEC §4).
+
+A new event or route without its row fails. Whoever is refused changes nothing, is heard by nobody, and is told the same
+of what there is as of what there is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+import socketio
+
+from server.identity import Identity
+from server.namespaces.chat.namespace import ChatNamespace
+from server.namespaces.chat.presence import session_room
+from tests.conftest import Connect, Serve
+from tests.support import running
+from tests.support.client import PATIENCE, Client
+from tests.support.files import chunks, picture
+from tests.support.running import Running
+
+ECHO, STUCK = 1, 2
+AGENTS = f"""
+[[agents]]
+id = {ECHO}
+name = "Echo"
+backend = "tests.support.agents.Echo"
+[[agents]]
+id = {STUCK}
+name = "Stuck"
+backend = "tests.support.agents.Stuck"
+"""
+CONTENT = b"hello"
+
+
+@dataclass(frozen=True)
+class Caller:
+    name: str
+    sub: str
+    roles: tuple[str, ...] = ()
+    tenant: str | None = "acme"
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.sub, self.tenant, frozenset(self.roles))
+
+    @property
+    def token(self) -> str:
+        return running.token(self.sub, roles=self.roles, tenant=self.tenant)
+
+
+OWNER = Caller("owner", "alice")
+PARTICIPANT = Caller("participant", "bob")
+INSIDERS = (OWNER, PARTICIPANT, Caller("operator", "olga", ("operator",)), Caller("admin", "ada", ("admin",)))
+OUTSIDERS = (
+    Caller("stranger", "mallory"),
+    # Staff of another tenant and of none, with the owner's own name: all that could open a session but its tenant.
+    Caller("other tenant", "alice", ("operator", "admin"), "rival"),
+    Caller("no tenant", "alice", ("operator", "admin"), None),
+)
+CALLERS = (*INSIDERS, *OUTSIDERS)
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Of a session of acme's: alice's, with bob in it."""
+
+    session: str = "sess_unknown"
+    message: str = "msg_unknown"
+    file: str = "file_" + "0" * 32
+    upload: str = "upload_" + "0" * 32
+    user: str = "bob"
+
+
+class Desk:
+    """A server, and what happens in its sessions before a caller comes."""
+
+    def __init__(self, server: Running, database: sqlite3.Connection) -> None:
+        """`database`: the server's, by a way of our own that takes a tenth of the time."""
+        self.server = server
+        self.database = database
+        chat = server.realtime._served["/chat"]
+        assert isinstance(chat, ChatNamespace)
+        self.chat = chat
+        self.service = chat.service
+        self._numbers = itertools.count()
+
+    async def session(self, agent: int | None = None) -> Ids:
+        ids = Ids(session=f"s-{next(self._numbers)}-")
+        await asyncio.to_thread(self._insert, ids.session, agent)  # the loop may be amid a transaction of its own
+        return ids
+
+    def _insert(self, session_id: str, agent: int | None) -> None:
+        with self.database:
+            self.database.execute("DELETE FROM chat_uploads")  # a user may have few at once
+            self.database.execute(
+                "INSERT INTO chat_sessions (session_id, tenant, user_id, agent_id) VALUES (?, 'acme', 'alice', ?)",
+                (session_id, agent),
+            )
+            self.database.executemany(
+                "INSERT INTO chat_participants (session_id, user_id) VALUES (?, ?)",
+                [(session_id, each.sub) for each in (OWNER, PARTICIPANT)],
+            )
+
+    async def echoing(self) -> Ids:
+        return await self.session(ECHO)
+
+    async def said(self) -> Ids:
+        ids = await self.session()
+        sent = await self.service.conversation.send(OWNER.identity, ids.session, "hello")
+        return replace(ids, message=str(sent["message_id"]))
+
+    async def answering(self) -> Ids:
+        """An agent is, and gets no further."""
+        ids = await self.session(STUCK)
+        said = asyncio.get_running_loop().create_future()
+
+        def hear(event: str, payload: Mapping[str, object]) -> None:
+            if event == "stream_chunk":
+                said.set_result(str(payload["message_id"]))
+
+        await self.service.conversation.send(OWNER.identity, ids.session, "hello", listener=hear)
+        async with asyncio.timeout(PATIENCE):
+            return replace(ids, message=await said)
+
+    async def stored(self) -> Ids:
+        """A file, which no message says yet."""
+        ids = await self.session()
+        file = await self.service.files.store(OWNER.identity, ids.session, "a.png", chunks(picture("PNG", (8, 8))))
+        return replace(ids, file=file.file_id)
+
+    async def attached(self) -> Ids:
+        ids = await self.stored()
+        sent = await self.service.conversation.attach(OWNER.identity, ids.session, ids.file)
+        return replace(ids, message=str(sent["message_id"]))
+
+    async def detached(self) -> Ids:
+        """The message that said the file was deleted."""
+        ids = await self.attached()
+        await self.service.conversation.delete(OWNER.identity, ids.session, ids.message)
+        return ids
+
+    async def uploading(self) -> Ids:
+        ids = await self.session()
+        begun = await self.service.uploads.start(OWNER.identity, ids.session, "a.txt", len(CONTENT), "text/plain")
+        return replace(ids, upload=str(begun["upload_id"]))
+
+    async def uploaded(self) -> Ids:
+        ids = await self.uploading()
+        await self.service.uploads.chunk(OWNER.identity, ids.upload, 0, CONTENT)
+        return ids
+
+    async def crowded(self) -> Ids:
+        ids = await self.session()
+        await self.service.directory.invite(OWNER.identity, ids.session, "carol")
+        return replace(ids, user="carol")
+
+    async def asked(self) -> Ids:
+        ids = await self.session()
+        await self.service.handover.request(OWNER.identity, ids.session)
+        return ids
+
+    async def taken(self) -> Ids:
+        ids = await self.session()
+        await self.service.handover.accept(Identity("otto", "acme", frozenset({"operator"})), ids.session)
+        return ids
+
+    async def removed(self) -> Ids:
+        """Bob is, who had joined."""
+        ids = await self.said()
+        await self.service.directory.remove(OWNER.identity, ids.session, PARTICIPANT.sub)
+        return ids
+
+    def rows(self, session_id: str) -> object:
+        """All that is stored of a session."""
+        tables = ("sessions", "participants", "messages", "files", "uploads")
+        return [
+            self.database.execute(f"SELECT * FROM chat_{table} WHERE session_id = ?", (session_id,)).fetchall()  # noqa: S608
+            for table in tables
+        ]
+
+    @asynccontextmanager
+    async def untouched(self, witness: Client, session_id: str) -> AsyncIterator[list[str]]:
+        """Gives what changes, in a session, and what is heard there of what happens in the block."""
+        [connection] = [each for each in self.chat.connections if each.id == witness.sio.get_sid("/chat")]
+        room = session_room(OWNER.tenant, session_id)
+        await self.chat.enter(connection, room)
+        before, heard = self.rows(session_id), len(witness.received)
+        found: list[str] = []
+        yield found
+        await witness.settle()
+        found += [event for event, payload in witness.received[heard:] if payload.get("session_id") == session_id]
+        if self.rows(session_id) != before:
+            found.append("rows")
+        await self.chat.leave(connection, room)
+
+
+async def of_oneself(desk: Desk) -> Ids:
+    return replace(await desk.session(), user="alice")
+
+
+async def of_mallory(desk: Desk) -> Ids:
+    return replace(await desk.session(), user="mallory")
+
+
+@dataclass(frozen=True)
+class Row:
+    """`expected`: a sign for each of CALLERS, then for the first with a `+`, in a session that is archived.
+
+    `+` done · `-` done, but not a word of the session · `F`, `N`, `C` refused: FORBIDDEN, NOT_FOUND, CONFLICT.
+    """
+
+    name: str
+    expected: str
+    given: Callable[[Desk], Awaitable[Ids]] = Desk.session
+    sends: Callable[[Ids], Mapping[str, Any]] = lambda ids: {}
+    joined: bool = False
+    note: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.name} {self.note}".strip()
+
+
+def in_session(**fields: object) -> Callable[[Ids], Mapping[str, Any]]:
+    return lambda ids: {"session_id": ids.session, **fields}
+
+
+def of_message(**fields: object) -> Callable[[Ids], Mapping[str, Any]]:
+    return lambda ids: {"session_id": ids.session, "message_id": ids.message, **fields}
+
+
+def of_upload(**fields: object) -> Callable[[Ids], Mapping[str, Any]]:
+    return lambda ids: {"upload_id": ids.upload, **fields}
+
+
+def json_body(**fields: object) -> Callable[[Ids], Mapping[str, Any]]:
+    return lambda ids: {"json": fields}
+
+
+def form(ids: Ids) -> Mapping[str, Any]:
+    data = aiohttp.FormData()
+    data.add_field("file", CONTENT, filename="a.txt")
+    return {"data": data}
+
+
+UPLOAD = {"name": "a.txt", "size": 5}
+
+#   owner, participant, operator, admin · stranger, other tenant, no tenant · archived
+EVENTS = [
+    Row("ping", "++++" "+++" "+"),
+    Row("authenticate", "++++" "+++" "+"),  # with a token of their own
+    Row("join", "++++" "FFF" "+", sends=in_session()),
+    Row("join", "+F++" "FFF" "+", Desk.removed, in_session(), note="after bob was removed"),
+    Row("leave", "++++" "+++" "+", sends=in_session()),  # tells nobody anything where one was not in it
+    Row("message", "++++" "FFF" "C", sends=in_session(content="hi")),
+    Row("message", "+F++" "FFF" "C", Desk.removed, in_session(content="hi"), note="after bob was removed"),
+    Row("typing", "++++" "FFF" "C", sends=in_session(is_typing=True), joined=True),
+    Row("typing", "FFFF" "FFF" " ", sends=in_session(is_typing=True), note="without having joined"),
+    Row("edit", "+FFF" "FFF" "C", Desk.said, of_message(content="hi")),
+    Row("delete", "+FFF" "FFF" "C", Desk.said, of_message()),
+    Row("read", "++++" "FFF" "+", Desk.said, in_session(seq=1)),
+    Row("search", "++++" "---" "+", Desk.said, lambda ids: {"query": "hello", "limit": 50}),
+    Row("search", "++++" "FFF" "+", Desk.said, in_session(query="hello"), note="in one session"),
+    Row("file", "+NNN" "FFF" "C", Desk.stored, lambda ids: {"session_id": ids.session, "file_id": ids.file}),
+    Row("stream_cancel", "++++" "FFF" "N", Desk.answering, of_message()),
+    Row("stream_cancel", "++++" "NNN" "N", Desk.answering, lambda ids: {"message_id": ids.message}, note="by its id"),
+    Row("handover_request", "++++" "FFF" "C", sends=in_session()),
+    Row("handover_accept", "FF++" "FFF" "C", Desk.asked, in_session()),
+    Row("handover_accept", "FFCC" "FFF" " ", Desk.taken, in_session(), note="after somebody did"),
+    Row("handover_return", "FF++" "FFF" "+", Desk.taken, in_session()),
+    Row("upload_start", "++++" "FFF" "+", sends=in_session(**UPLOAD)),
+    Row("upload_chunk", "+NNN" "NNN" "+", Desk.uploading, of_upload(offset=0, data=CONTENT)),
+    Row("upload_status", "+NNN" "NNN" "+", Desk.uploading, of_upload()),
+    Row("upload_end", "+NNN" "NNN" "+", Desk.uploaded, of_upload()),
+]  # fmt: skip
+
+SESSIONS = "/api/chat/sessions"
+SESSION = SESSIONS + "/{session_id}"
+MESSAGES = SESSION + "/messages"
+MESSAGE = MESSAGES + "/{message_id}"
+PARTICIPANTS = SESSION + "/participants"
+LEAVING = f"DELETE {PARTICIPANTS}/{{user_id}}"
+
+ROUTES = [
+    Row(f"POST {SESSIONS}", "++++" "+++" "+", sends=json_body()),
+    Row(f"GET {SESSIONS}", "++--" "---" "+"),
+    Row(f"GET {SESSIONS}", "FF++" "F--" "+", sends=lambda ids: {"params": {"everyone": "true"}}, note="of everyone"),
+    Row(f"GET {SESSION}", "++++" "FFF" "+"),
+    Row(f"GET {SESSION}", "+F++" "FFF" "+", Desk.removed, note="after bob was removed"),
+    Row(f"DELETE {SESSION}", "+F++" "FFF" "+"),
+    Row(f"GET {PARTICIPANTS}", "++++" "FFF" "+"),
+    Row(f"POST {PARTICIPANTS}", "+F++" "FFF" "+", sends=json_body(user_id="dave")),
+    Row(LEAVING, "++++" "FFF" "+"),
+    Row(LEAVING, "+F++" "FFF" "+", Desk.crowded, note="others"),
+    Row(LEAVING, "CFCC" "FFF" " ", of_oneself, note="the owner"),
+    Row(LEAVING, "NFNN" "FFF" " ", of_mallory, note="who is none"),
+    Row(f"GET {MESSAGES}", "++++" "FFF" "+", Desk.said),
+    Row(f"POST {MESSAGES}", "++++" "FFF" "C", sends=json_body(content="hi")),
+    Row(f"PATCH {MESSAGE}", "+FFF" "FFF" "C", Desk.said, json_body(content="hi")),
+    Row(f"DELETE {MESSAGE}", "+FFF" "FFF" "C", Desk.said),
+    Row(f"POST {SESSION}/read", "++++" "FFF" "+", Desk.said, json_body(seq=1)),
+    Row("GET /api/chat/search", "++++" "---" "+", Desk.said, lambda ids: {"params": {"query": "hello", "limit": 50}}),
+    Row("GET /api/chat/search", "++++" "FFF" "+", Desk.said,
+        lambda ids: {"params": {"query": "hello", "session_id": ids.session}}, note="in one session"),
+    Row(f"POST {SESSION}/handover", "++++" "FFF" "C", sends=json_body()),
+    Row(f"POST {SESSION}/handover/accept", "FF++" "FFF" "C", Desk.asked),
+    Row(f"POST {SESSION}/handover/accept", "FFCC" "FFF" " ", Desk.taken, note="after somebody did"),
+    Row(f"POST {SESSION}/handover/return", "FF++" "FFF" "+", Desk.taken),
+    Row(f"POST {MESSAGES}/stream", "++CC" "FFF" "C", Desk.echoing, json_body(content="hi")),  # no agent answers staff
+    Row("POST /api/v1/chat/message", "++CC" "FFF" "C", Desk.echoing,
+        lambda ids: {"json": {"session_id": ids.session, "user_message": "hi"}}),
+    Row("POST /api/v1/handover/analyze", "++++" "FFF" "+", Desk.said,
+        lambda ids: {"json": {"session_id": ids.session}}),
+    Row(f"POST {SESSION}/files", "++++" "FFF" "C", sends=form),
+    Row("GET /files/{file_id}", "++++" "NNN" "+", Desk.attached),
+    Row("GET /files/{file_id}", "+NNN" "NNN" "+", Desk.stored, note="before a message says it"),
+    Row("GET /files/{file_id}", "NNNN" "NNN" " ", Desk.detached, note="after its message was deleted"),
+    Row("GET /files/{file_id}/thumb", "++++" "NNN" "+", Desk.attached),
+    Row("GET /files/{file_id}/thumb", "NNNN" "NNN" " ", Desk.detached, note="after its message was deleted"),
+]  # fmt: skip
+
+#: Whose answers would show the session, if it is theirs to see.
+SHOWING = ("search", f"GET {SESSIONS}", "GET /api/chat/search")
+
+#: One answer, of what became of it: None where it was done, else the error.
+Call = Callable[[Row, Caller, Ids], Awaitable[tuple[Mapping[str, Any] | None, str]]]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    config = tmp_path / "config"
+    config.mkdir()
+    for path in Path.cwd().glob("config/*"):
+        (config / path.name).symlink_to(path)
+    (config / "agents.toml").unlink()
+    (config / "agents.toml").write_text(AGENTS)
+    return config
+
+
+@pytest_asyncio.fixture
+async def desk(serve: Serve, sqlite_url: str, config: Path, tmp_path: Path) -> AsyncIterator[Desk]:
+    server = await serve(
+        CONFIG_DIR=config,
+        FILE_STORAGE_PATH=tmp_path / "files",
+        CHAT_AUTO_CREATE_SESSIONS="false",
+        CHAT_DEFAULT_AGENT="",
+        RATE_LIMIT_MESSAGES_PER_MINUTE=1_000_000,
+        TRADING_FEED="none",
+        WS_MAX_ROOMS=1_000,
+    )
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), check_same_thread=False)) as database:
+        yield Desk(server, database)
+
+
+@pytest_asyncio.fixture
+async def by_event(desk: Desk, connect: Connect) -> Call:
+    clients = {
+        caller: await connect(desk.server, "/chat", caller.sub, roles=caller.roles, tenant=caller.tenant)
+        for caller in CALLERS
+    }
+
+    async def call(row: Row, caller: Caller, ids: Ids) -> tuple[Mapping[str, Any] | None, str]:
+        client = clients[caller]
+        fields = {"token": caller.token} if row.name == "authenticate" else row.sends(ids)
+        if row.joined:
+            await client.call("join", {"session_id": ids.session})
+        ack = await client.call(row.name, fields)
+        return ack.get("error"), json.dumps(ack)
+
+    return call
+
+
+@pytest_asyncio.fixture
+async def by_route(desk: Desk) -> AsyncIterator[Call]:
+    async with aiohttp.ClientSession() as http:
+
+        async def call(row: Row, caller: Caller, ids: Ids) -> tuple[Mapping[str, Any] | None, str]:
+            return await request(http, desk, row, ids, caller.token)
+
+        yield call
+
+
+async def request(
+    http: aiohttp.ClientSession, desk: Desk, row: Row, ids: Ids, token: str | None
+) -> tuple[Mapping[str, Any] | None, str]:
+    method, _, path = row.name.partition(" ")
+    names = {"session_id": ids.session, "message_id": ids.message, "file_id": ids.file, "user_id": ids.user}
+    url = desk.server.url + path.format(**names)
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    async with http.request(method, url, headers=headers, **row.sends(ids)) as response:
+        body = await response.read()
+    if method == "GET":
+        async with http.head(url, headers=headers, **row.sends(ids)) as head:
+            assert (head.status, await head.read()) == (response.status, b"")
+    error = None if response.status < 400 else json.loads(body)["error"]
+    return error, body.decode(errors="replace")
+
+
+def sign(row: Row, ids: Ids, error: Mapping[str, Any] | None, answer: str) -> str:
+    if error is not None:
+        return {"FORBIDDEN": "F", "NOT_FOUND": "N", "CONFLICT": "C"}.get(error["code"], f"[{error['code']}]")
+    return "-" if row.name in SHOWING and ids.session not in answer else "+"
+
+
+async def check(row: Row, desk: Desk, call: Call, witness: Client) -> str:
+    """The signs of what became of it, as in `Row.expected`, and beside them what else became of it."""
+    signs = ""
+    for caller, expected in zip(CALLERS, row.expected, strict=False):
+        ids = await row.given(desk)
+        if expected in "+-":
+            signs += sign(row, ids, *await call(row, caller, ids))
+            continue
+        async with desk.untouched(witness, ids.session) as touched:
+            error, answer = await call(row, caller, ids)
+        signs += sign(row, ids, error, answer) + "".join(f"[{each}]" for each in touched)
+        if caller in OUTSIDERS and error != (await call(row, caller, Ids(user=ids.user)))[0]:
+            signs += "[tells]"
+    if row.expected[-1] == " ":
+        return signs + " "
+    ids = await row.given(desk)
+    await desk.service.directory.archive(OWNER.identity, ids.session)
+    return signs + sign(row, ids, *await call(row, CALLERS[row.expected.index("+")], ids))
+
+
+async def test_events(desk: Desk, by_event: Call, connect: Connect) -> None:
+    assert {row.name for row in EVENTS} == desk.chat._events.keys()
+    witness = await connect(desk.server, "/chat", OWNER.sub, tenant=OWNER.tenant)
+    found = {row.key: await check(row, desk, by_event, witness) for row in EVENTS}
+    assert found == {row.key: row.expected for row in EVENTS}
+
+
+async def test_routes(desk: Desk, by_route: Call, connect: Connect) -> None:
+    assert {row.name for row in ROUTES} == routes(desk)
+    witness = await connect(desk.server, "/chat", OWNER.sub, tenant=OWNER.tenant)
+    found = {row.key: await check(row, desk, by_route, witness) for row in ROUTES}
+    assert found == {row.key: row.expected for row in ROUTES}
+
+
+def routes(desk: Desk) -> set[str]:
+    """Chat's, which are all but a few; GET has HEAD with it."""
+    others = ("/socket.io", "/health", "/readyz", "/api/dev/")
+    return {
+        f"{route.method} {route.resource.canonical}"
+        for route in desk.server.app.router.routes()
+        if route.resource is not None and route.method != "HEAD" and not route.resource.canonical.startswith(others)
+    }
+
+
+async def test_without_a_good_token_nothing_is_told(desk: Desk, connect: Connect) -> None:
+    ids = await desk.attached()
+    before = desk.rows(ids.session)
+    tokens = {"TOKEN_MISSING": None, "TOKEN_EXPIRED": running.token("alice", tenant="acme", lifetime=-60)}
+    tokens["TOKEN_INVALID"] = running.token("alice", tenant="acme")[:-2] + "xx"
+    async with aiohttp.ClientSession() as http:
+        for (code, token), row, those in itertools.product(tokens.items(), ROUTES, (ids, Ids())):
+            error, _ = await request(http, desk, row, those, token)
+            assert error is not None
+            assert (error.keys(), error["code"]) == ({"code", "message"}, code), row.key
+    assert desk.rows(ids.session) == before
+    for code, token in tokens.items():
+        stranger = Client("/chat")
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            await stranger.connect(desk.server.url, token)
+        assert (await stranger.expect("connect_error"))["data"]["code"] == code
+        await stranger.close()
