@@ -144,18 +144,3 @@ async def read(db: AsyncSession, session_id: str, user_id: str, seq: int) -> boo
         .execution_options(synchronize_session=False)
     )
     return changed is not None
-
-
-async def take_over(db: AsyncSession, session_id: str, operator_id: str) -> bool:
-    """One operator at a time: False where another has it."""
-    taken = await db.scalar(
-        update(ChatSession)
-        .where(
-            ChatSession.session_id == session_id,
-            or_(ChatSession.operator_id.is_(None), ChatSession.operator_id == operator_id),
-        )
-        .values(operator_id=operator_id, handover=None)
-        .returning(ChatSession.id)
-        .execution_options(synchronize_session=False)
-    )
-    return taken is not None
