@@ -24,7 +24,7 @@ e2e: .venv/dev .venv/system tests/clients/node_modules ## The slow tests: whole 
 chaos: .venv/dev .venv/system tests/clients/node_modules ## Kill nodes and Redis while 100,000 messages are sent (C="--seed 1" to repeat)
 	$(BIN)/python -m tests.chaos --messages 100000 --kills 50 $(C)
 
-bench: .venv/dev .venv/bench tests/bench/node_modules ## Measure against the peers, 17 minutes (W="paced ack" for some)
+bench: .venv/dev .venv/bench tests/bench/node_modules ## Measure against the peers, 25 minutes (W="paced ack" for some)
 	@command -v gcc >/dev/null || { echo "The C loop among the peers needs gcc" >&2; exit 1; }
 	$(BIN)/python -m tests.bench $(W)
 

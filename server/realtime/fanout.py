@@ -180,7 +180,9 @@ class Fanout(ABC):
         """What was delivered before now reaches its members on other nodes, should this one die."""
 
     @abstractmethod
-    async def emit_missing(self, namespace: str, event: str, payload: Mapping[str, object], room: str) -> bool:
+    async def emit_missing(
+        self, namespace: str, event: str, payload: Mapping[str, object], room: str, age: float
+    ) -> bool:
         """As `delivery.Delivery`."""
 
     def _renamed(self, member: Member, sid: str) -> None:

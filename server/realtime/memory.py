@@ -62,7 +62,9 @@ class MemoryFanout(Fanout):
     async def flushed(self) -> None:
         """There are none."""
 
-    async def emit_missing(self, namespace: str, event: str, payload: Mapping[str, object], room: str) -> bool:
+    async def emit_missing(
+        self, namespace: str, event: str, payload: Mapping[str, object], room: str, age: float
+    ) -> bool:
         return False  # who could have died was this one, and its clients begin anew
 
     # -- messages -----------------------------------------------------------------------------------------------

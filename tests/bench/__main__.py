@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tests.bench import report
+from tests.bench import report, search
 from tests.bench.chat import CHAT_WORKLOADS
 from tests.bench.cluster import CLUSTER_WORKLOADS
 from tests.bench.peers import LOAD_CORE
@@ -17,6 +17,7 @@ from tests.bench.workloads import Figures, Workload
 
 RESULTS = Path(__file__).parent / "results.md"
 WORKLOADS = (*ONE_NODE_WORKLOADS, *CLUSTER_WORKLOADS, *CHAT_WORKLOADS)
+SEARCH = "search"  # in Atrium alone, and without a server
 
 
 def run(workload: Workload, rounds: int, only: tuple[str, ...]) -> str:
@@ -29,7 +30,7 @@ def run(workload: Workload, rounds: int, only: tuple[str, ...]) -> str:
 
 
 @click.command(help=__doc__)
-@click.argument("workloads", nargs=-1, type=click.Choice([each.name for each in WORKLOADS]))
+@click.argument("workloads", nargs=-1, type=click.Choice([*(each.name for each in WORKLOADS), SEARCH]))
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--peer", "peers", multiple=True, help="Only this one; may be given more than once.")
 def main(workloads: tuple[str, ...], rounds: int, peers: tuple[str, ...]) -> None:
@@ -43,6 +44,10 @@ def main(workloads: tuple[str, ...], rounds: int, peers: tuple[str, ...]) -> Non
             table = run(workload, rounds, peers)
             report.show(table)
             text += "\n" + table
+    if SEARCH in workloads or not (workloads or peers):
+        table = search.table(search.measure_both())
+        report.show(table)
+        text += "\n" + table
     if not workloads and not peers:
         RESULTS.write_text(text)
 

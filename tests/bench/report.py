@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +35,10 @@ def heading(command: str, rounds: int) -> str:
         "",
         f"Each figure is the median of {rounds} rounds, with the lowest and the highest. In a round the peers take",
         "turns, each a fresh process alone on one core, the load on another; the nodes of a cluster and their Redis",
-        "share that core. CPU is the server's own, of all its threads, by `/proc`, for each message delivered (for",
-        "each round trip in `ack`). Latency is from the emit to the client's read, and thus partly the load's own:",
-        "where that is busy for over 90 % of the time, it is marked with ⚠.",
+        "share that core, PostgreSQL the load's. CPU is the server's own, of all its threads, by `/proc`, for each",
+        "message delivered (for each ack where there are acks). Latency is from the emit to the client's",
+        "read (or to its ack's), and thus partly the load's own: where that is busy for over 90 % of the time, it is",
+        "marked with ⚠.",
         "",
     ]
     return "\n".join(lines)
@@ -103,7 +105,10 @@ def _machine() -> str:
 def _versions() -> dict[str, str]:
     installed = {
         name: importlib.metadata.version(name)
-        for name in ("aiohttp", "uvloop", "python-socketio", "python-engineio", "marshmallow", "orjson")
+        for name in (
+            *("aiohttp", "uvloop", "python-socketio", "python-engineio", "marshmallow", "orjson"),
+            *("SQLAlchemy", "aiosqlite", "asyncpg"),
+        )
     }
     packages = json.loads((ROOT / "tests/bench/package-lock.json").read_text())["packages"]
     peers = dict(re.findall(r"^(fastapi|uvicorn|websockets)==(\S+)$", _requirements(), re.MULTILINE))
@@ -118,6 +123,8 @@ def _versions() -> dict[str, str]:
         "ws": packages["node_modules/ws"]["version"],
         **peers,
         "gcc": _output("gcc", "-dumpfullversion"),
+        "SQLite": sqlite3.sqlite_version,
+        "PostgreSQL": re.sub(r".*\) (\S+).*", r"\1", _output("psql", "--version")),
         "Redis": re.sub(r".* v=(\S+) .*", r"\1", _output("redis-server", "--version")),
     }
 

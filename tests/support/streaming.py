@@ -68,7 +68,7 @@ class Rooms:
             self.heard[connection].append((event, payload))
         self._changed.set()
 
-    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str) -> bool:
+    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str, age: float) -> bool:
         return False
 
     async def flushed(self) -> None:
@@ -98,6 +98,12 @@ class Neighbour:
 
     def on(self, verb: str, answer: Callable[[Body], Awaitable[Body | None]]) -> None:
         self._answers[verb] = answer
+
+    def will(self, key: str, verb: str, body: Body) -> None:
+        """They are always there."""
+
+    def withdraw(self, key: str) -> None:
+        """There is none."""
 
     async def ask_all(self, verb: str, body: Body) -> list[Body]:
         self.asked.append(body)

@@ -31,6 +31,10 @@ def upgrade() -> None:
             ondelete="CASCADE",
         )
     op.create_index("idx_chat_files_uploaded_at", "chat_files", ["uploaded_at"])
+    op.execute(
+        "UPDATE chat_files SET session_id = (SELECT said.session_id FROM chat_messages AS said"
+        " WHERE said.message_id = chat_files.message_id)"
+    )
 
     op.create_table(
         "chat_uploads",

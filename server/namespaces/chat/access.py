@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from server.auth.policy import may_use_session
-from server.errors import Forbidden
+from server.errors import Conflict, Forbidden
 from server.identity import Identity
 from server.namespaces.chat import sessions
 from server.namespaces.chat.models import ChatSession
 
 NO_ACCESS = "You may not use this session"
+ARCHIVED = "The session is archived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,14 @@ class Access:
 async def access(db: AsyncSession, identity: Identity, session_id: str) -> Access:
     """Raises Forbidden."""
     return await check(db, identity, await sessions.find_session(db, session_id))
+
+
+async def open_access(db: AsyncSession, identity: Identity, session_id: str) -> Access:
+    """To a session that something may be said in. Raises Forbidden, Conflict."""
+    found = await access(db, identity, session_id)
+    if found.session.status != "active":
+        raise Conflict(ARCHIVED)
+    return found
 
 
 async def check(db: AsyncSession, identity: Identity, session: ChatSession | None) -> Access:

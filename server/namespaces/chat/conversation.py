@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -11,25 +12,31 @@ from server.auth.policy import is_staff, may_use_session
 from server.errors import Conflict, Forbidden, InvalidMessage, NotFound
 from server.identity import Identity
 from server.namespaces.chat import messages, sessions
-from server.namespaces.chat.access import NO_ACCESS, access
+from server.namespaces.chat.access import ARCHIVED, NO_ACCESS, access, check, open_access
 from server.namespaces.chat.agents.backend import Question
 from server.namespaces.chat.agents.roster import Agent
 from server.namespaces.chat.files import Files
 from server.namespaces.chat.messages import Arrival, SessionState, Stored
-from server.namespaces.chat.models import ChatMessage, Draft
+from server.namespaces.chat.models import ChatMessage, ChatSession, Draft
 from server.namespaces.chat.presence import session_room
 from server.namespaces.chat.replies import Asked, Replies
 from server.namespaces.chat.streams import Listener
 from server.namespaces.chat.transcript import Transcript, new_message_id, now
 from server.realtime.delivery import Delivery
-from server.realtime.rooms import user_room
+from server.realtime.rooms import room_name, user_room
 from server.storage.database import Database
 from server.timestamps import iso_utc
 
-ARCHIVED = "The session is archived"
 NOT_YOURS = "Only who wrote a message may change it"
 MISSED = timedelta(seconds=60)  # who sends something again does it by then; rooms' logs are kept for longer
 PREVIEW_CHARS = 100
+MOST_TOLD = 10_000
+
+
+def operator_room(tenant: str | None, user_id: str) -> str:
+    """The connections on which a user is of the staff."""
+    return room_name(tenant, "operator", user_id)
+
 
 Also = Callable[[AsyncSession], Awaitable[None]]
 
@@ -50,6 +57,7 @@ class Conversation:
         self._replies = replies
         self._agents = agents
         self._files = files
+        self._told: OrderedDict[str, None] = OrderedDict()  # messages, by this node
 
     # -- saying -------------------------------------------------------------------------------------------------
 
@@ -91,7 +99,7 @@ class Conversation:
         """Says a file that this user has uploaded to the session. Raises NotFound where there is none that was not
         said yet."""
         async with self._database.reading() as db:
-            await access(db, identity, session_id)
+            await open_access(db, identity, session_id)
             file = await self._files.find(db, identity, session_id, file_id, client_message_id)
         draft = Draft(
             session_id=session_id,
@@ -123,9 +131,11 @@ class Conversation:
 
         stored = await self._transcript.post(Arrival(draft, admit, also), self._tell)
         message, session, is_new = stored.message, stored.session, stored.is_new
-        if not is_new and now() - message.created_at < MISSED:
+        age = now() - message.created_at
+        if not is_new and age < MISSED and message.message_id not in self._told:
             room = session_room(session.tenant, session.session_id)
-            is_new = await self._delivery.emit_missing("message", message.to_wire(), room=room)
+            seconds = age.total_seconds()
+            is_new = await self._delivery.emit_missing("message", message.to_wire(), room=room, age=seconds)
         await self._delivery.flushed()
         if is_new:
             self._ask_agent(identity, session, message, listener)
@@ -140,11 +150,20 @@ class Conversation:
         message, session = stored.message, stored.session
         room = session_room(session.tenant, session.session_id)
         await self._delivery.emit("message", message.to_wire(), room=room)
-        people = {*session.participants, *([session.operator_id] if session.operator_id else [])}
-        others = sorted(people - {message.sender_id})
-        if others:
-            rooms = [user_room(session.tenant, each) for each in others]
-            await self._delivery.emit("notification", _notification(message), room=rooms, skip=(room,))
+        self._told[message.message_id] = None
+        if len(self._told) > MOST_TOLD:
+            self._told.popitem(last=False)
+
+    async def notify(self, stored: Stored) -> None:
+        """Those who take part, but not the sender, on their connections that have not joined the session."""
+        message, session = stored.message, stored.session
+        sender = message.sender_id if message.sender_type == "user" else None
+        rooms = [user_room(session.tenant, each) for each in session.participants if each != sender]
+        if session.operator_id not in (None, sender):
+            rooms.append(operator_room(session.tenant, session.operator_id))
+        if rooms:
+            skip = (session_room(session.tenant, session.session_id),)
+            await self._delivery.emit("notification", _notification(message), room=rooms, skip=skip)
 
     # -- who answers --------------------------------------------------------------------------------------------
 
@@ -200,10 +219,12 @@ class Conversation:
                 "deleted_at": deleted_at,
             }
 
-        async def revoke(db: AsyncSession) -> None:
+        async def forget(db: AsyncSession, session: ChatSession) -> None:
             await self._files.revoke(db, message_id)
+            if session.handover is not None:  # it may quote what was said
+                session.handover = {**session.handover, "summary": "", "keywords": []}
 
-        message = await self._change(identity, session_id, message_id, change, "message_deleted", told, revoke)
+        message = await self._change(identity, session_id, message_id, change, "message_deleted", told, forget)
         return {"message_id": message_id, "seq": message.seq, "deleted_at": deleted_at}
 
     async def _change(
@@ -214,14 +235,15 @@ class Conversation:
         change: Callable[[ChatMessage], None],
         event: str,
         told: Callable[[ChatMessage], Mapping[str, object]],
-        also: Also | None = None,
+        also: Callable[[AsyncSession, ChatSession], Awaitable[None]] | None = None,
     ) -> ChatMessage:
         async with self._transcript.still(session_id):
             async with self._database.transaction() as db:
-                session = (await access(db, identity, session_id)).session
+                found = await sessions.find_session(db, session_id, locked=True)
+                session = (await check(db, identity, found)).session
                 if session.status != "active":
                     raise Conflict(ARCHIVED)
-                message = await messages.find(db, session_id, message_id, locked=True)
+                message = await messages.find(db, session_id, message_id)
                 if message is None or message.content is None:
                     raise NotFound("No such message")
                 if message.sender_type != "user" or message.sender_id != identity.user_id:
@@ -229,7 +251,7 @@ class Conversation:
                 change(message)
                 messages.changed(message)
                 if also is not None:
-                    await also(db)
+                    await also(db, session)
             room = session_room(session.tenant, session_id)
             await self._delivery.emit(event, told(message), room=room)
         await self._delivery.flushed()

@@ -29,7 +29,7 @@ from server.errors import (
     UnsupportedType,
 )
 from server.identity import Identity
-from server.namespaces.chat.access import access
+from server.namespaces.chat.access import access, open_access
 from server.namespaces.chat.filenames import named_after
 from server.namespaces.chat.models import ChatFile, ChatMessage, ChatUpload
 from server.namespaces.chat.sniffing import sniff
@@ -84,7 +84,7 @@ class Files:
         and LimitExceeded before the first chunk; MessageTooBig, InvalidMessage or UnsupportedType.
         """
         async with self._database.reading() as db:
-            await access(db, identity, session_id)
+            await open_access(db, identity, session_id)
         with self._place(identity):
             spool: BinaryIO = await asyncio.to_thread(tempfile.TemporaryFile)
             try:

@@ -10,11 +10,10 @@ from server.auth.policy import is_staff
 from server.errors import Conflict, Forbidden
 from server.identity import Identity
 from server.namespaces.chat import messages, sessions
-from server.namespaces.chat.access import NO_ACCESS, access, check
+from server.namespaces.chat.access import ARCHIVED, NO_ACCESS, access, check, open_access
 from server.namespaces.chat.agents.analysis import analyze
 from server.namespaces.chat.agents.backend import CONTINUE, Verdict
 from server.namespaces.chat.agents.roster import Agent
-from server.namespaces.chat.conversation import ARCHIVED
 from server.namespaces.chat.models import ChatMessage, ChatSession
 from server.namespaces.chat.presence import session_room
 from server.namespaces.chat.transcript import now
@@ -46,9 +45,7 @@ class Handover:
     async def request(self, identity: Identity, session_id: str, reason: str = "") -> dict[str, object]:
         """Operators are told, once for as long as it is open. Raises Forbidden, Conflict."""
         async with self._database.reading() as db:
-            session = (await access(db, identity, session_id)).session
-            if session.status != "active":
-                raise Conflict(ARCHIVED)
+            await open_access(db, identity, session_id)
         return await self.wanted(session_id, by=identity.user_id, reason=reason)
 
     async def wanted(self, session_id: str, *, by: str = "", reason: str = "") -> dict[str, object]:
@@ -87,11 +84,13 @@ class Handover:
         return {"session_id": session_id, "operator_id": identity.user_id}
 
     async def joined(self, identity: Identity, session: ChatSession) -> str | None:
-        """An operator who joins takes over from an agent, where nobody has (SPEC §4). Who has it."""
+        """An operator who joins takes over, where an agent answers or a person was asked for, and nobody has (SPEC §4).
+        Who has it."""
         agent = None if session.agent_id is None else self._agents.get(session.agent_id)
-        is_answered = agent is not None and agent.backend is not None and session.status == "active"
+        is_answered = agent is not None and agent.backend is not None
+        is_wanted = session.status == "active" and (is_answered or session.handover is not None)
         is_theirs = session.user_id == identity.user_id or not identity.has_role(OPERATOR)
-        if session.operator_id is None and is_answered and not is_theirs:
+        if session.operator_id is None and is_wanted and not is_theirs:
             try:
                 await self.accept(identity, session.session_id)
             except Conflict as taken:

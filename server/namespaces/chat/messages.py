@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import bindparam, insert, select, tuple_, update
+import orjson
+from sqlalchemy import Executable, bindparam, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from server.errors import AtriumError, Forbidden
+from server.errors import AtriumError, Conflict, Forbidden
 from server.namespaces.chat.access import NO_ACCESS
 from server.namespaces.chat.agents.backend import Turn
 from server.namespaces.chat.models import ChatMessage, ChatParticipant, ChatSession, Draft
@@ -75,15 +76,19 @@ async def append(
     for arrival in arrivals:
         draft = arrival.draft
         row = rows.get(draft.session_id)
+        key = (draft.session_id, draft.sender_id, draft.client_message_id)
+        first = known.get(key)
         try:
             if row is None:
                 raise Forbidden(NO_ACCESS)
             arrival.admit(row.state)
+        except Conflict as error:  # it may not be said now, and was said before
+            found.append(error if first is None or row is None else Stored(first, row.state, is_new=False))
+            continue
         except AtriumError as error:
             found.append(error)
             continue
-        key = (draft.session_id, draft.sender_id, draft.client_message_id)
-        if (first := known.get(key)) is not None:
+        if first is not None:
             found.append(Stored(first, row.state, is_new=False))
             continue
         seq, before = newest.get(draft.session_id, (row.last_seq, row.updated_at))
@@ -98,9 +103,11 @@ async def append(
         changes = [{"of": id, "seq": seq, "at": at} for id, (seq, at) in sorted(newest.items())]
         await (await db.connection()).execute(_ADVANCE, changes)
         await (await db.connection()).execute(insert(ChatMessage.__table__), inserts)  # type: ignore[arg-type]
-        readers = {(each["session_id"], each["sender_id"]): each["seq"] for each in inserts}
+        said = [each for each in inserts if each["sender_type"] == "user"]
+        readers = {(each["session_id"], each["sender_id"]): each["seq"] for each in said}
         reads = [{"of": id, "who": user_id, "seq": seq} for (id, user_id), seq in sorted(readers.items())]
-        await (await db.connection()).execute(_READ, reads)
+        if reads:
+            await (await db.connection()).execute(_READ, reads)
     for arrival in new:
         if arrival.also is not None:
             await arrival.also(db)
@@ -126,30 +133,52 @@ _READ = (
 )
 
 
+_SESSIONS = (
+    select(
+        ChatSession.session_id,
+        ChatSession.tenant,
+        ChatSession.user_id,
+        ChatSession.status,
+        ChatSession.agent_id,
+        ChatSession.operator_id,
+        ChatSession.last_seq,
+        ChatSession.updated_at,
+    )
+    .where(ChatSession.session_id.in_(bindparam("ids", expanding=True)))
+    .order_by(ChatSession.session_id)
+    .with_for_update()
+)
+_PEOPLE = (
+    select(ChatParticipant.session_id, ChatParticipant.user_id)
+    .where(ChatParticipant.session_id.in_(bindparam("ids", expanding=True)))
+    .order_by(ChatParticipant.id)
+)
+
+
+def _named(rows: str, *parts: str) -> Executable:
+    """One name after the other, by the index: given a list of them, SQLite would read the whole table."""
+    session, sender, name = parts
+    return select(ChatMessage).from_statement(
+        text(
+            f"SELECT said.* FROM {rows} AS name CROSS JOIN chat_messages AS said WHERE said.session_id = {session}"  # noqa: S608
+            f" AND said.sender_id = {sender} AND said.client_message_id = {name}"
+        )
+    )
+
+
+_KNOWN = {
+    "sqlite": _named("json_each(:names)", *(f"json_extract(name.value, '$[{i}]')" for i in range(3))),
+    "postgresql": _named("json_array_elements(CAST(:names AS json))", *(f"name.value ->> {i}" for i in range(3))),
+}
+
+
 async def _lock(db: AsyncSession, session_ids: Collection[str]) -> dict[str, _Row]:
     """In one order on all nodes, so that none waits for one that waits for it."""
-    wanted = _padded(sorted(session_ids))
+    wanted = {"ids": _padded(sorted(session_ids))}
     people: dict[str, list[str]] = {}
-    rows = await db.execute(
-        select(
-            ChatSession.session_id,
-            ChatSession.tenant,
-            ChatSession.user_id,
-            ChatSession.status,
-            ChatSession.agent_id,
-            ChatSession.operator_id,
-            ChatSession.last_seq,
-            ChatSession.updated_at,
-        )
-        .where(ChatSession.session_id.in_(wanted))
-        .order_by(ChatSession.session_id)
-        .with_for_update()
-    )
-    participants = await db.execute(
-        select(ChatParticipant.session_id, ChatParticipant.user_id)
-        .where(ChatParticipant.session_id.in_(wanted))
-        .order_by(ChatParticipant.id)
-    )
+    connection = await db.connection()
+    rows = await connection.execute(_SESSIONS, wanted)
+    participants = await connection.execute(_PEOPLE, wanted)
     for session_id, user_id in participants:
         people.setdefault(session_id, []).append(user_id)
     return {
@@ -179,8 +208,7 @@ async def _known(db: AsyncSession, drafts: Sequence[Draft]) -> dict[tuple[str, s
     ]
     if not names:
         return {}
-    key = tuple_(ChatMessage.session_id, ChatMessage.sender_id, ChatMessage.client_message_id)
-    found = await db.scalars(select(ChatMessage).where(key.in_(_padded(names))))
+    found = await db.scalars(_KNOWN[db.get_bind().dialect.name], {"names": orjson.dumps(names).decode()})
     return {(each.session_id, each.sender_id, each.client_message_id): each for each in found}
 
 
@@ -225,10 +253,9 @@ def _columns(message: ChatMessage) -> dict[str, object]:
     }
 
 
-async def find(db: AsyncSession, session_id: str, message_id: str, *, locked: bool = False) -> ChatMessage | None:
-    """`locked` until the transaction ends."""
+async def find(db: AsyncSession, session_id: str, message_id: str) -> ChatMessage | None:
     query = select(ChatMessage).where(ChatMessage.session_id == session_id, ChatMessage.message_id == message_id)
-    found: ChatMessage | None = await db.scalar(query.with_for_update() if locked else query)
+    found: ChatMessage | None = await db.scalar(query)
     return found
 
 

@@ -13,11 +13,11 @@ from server.auth.policy import is_staff
 from server.errors import Conflict, Forbidden, NotFound
 from server.identity import Identity
 from server.namespaces.chat import messages, sessions
-from server.namespaces.chat.access import NO_ACCESS, access
+from server.namespaces.chat.access import ARCHIVED, NO_ACCESS, access
 from server.namespaces.chat.agents import roster
 from server.namespaces.chat.agents.backend import HANDOVER, Question, Verdict
 from server.namespaces.chat.agents.roster import Agent
-from server.namespaces.chat.conversation import ARCHIVED, Conversation
+from server.namespaces.chat.conversation import Conversation, operator_room
 from server.namespaces.chat.directory import Directory
 from server.namespaces.chat.files import Files
 from server.namespaces.chat.handover import Handover, operators_room
@@ -109,6 +109,7 @@ class ChatService:
         self.files = files
         self.uploads = uploads
         self.conversation = Conversation(database, floor, self._transcript, self.replies, agents, files)
+        self._transcript.told = self.conversation.notify
         self.search = Search(database)
 
     def start(self) -> None:
@@ -132,11 +133,9 @@ class ChatService:
     async def came(self, connection: Connection) -> None:
         """It connected, or has a new identity."""
         await self._show(connection, next(iter(self._sessions(connection)), None))
-        room = operators_room(connection.tenant)
-        if is_staff(connection.identity):
-            await self._floor.enter(connection, room)
-        else:
-            await self._floor.leave(connection, room)
+        change = self._floor.enter if is_staff(connection.identity) else self._floor.leave
+        for room in _staff_rooms(connection):
+            await change(connection, room)
 
     # -- sessions -----------------------------------------------------------------------------------------------
 
@@ -192,14 +191,18 @@ class ChatService:
 
     async def _remove_here(self, body: Body) -> Body:
         tenant, session_id, user_id = body["tenant"], body["session_id"], body["user_id"]
-        for connection in self._floor.members(user_room(tenant, user_id)):
-            is_in = self._presence.holds(_room_of(connection, session_id), connection)
-            if is_in and not await self._may_use(connection.identity, session_id):
-                await self.leave(connection, session_id)
+        async with self._transcript.still(session_id):  # nobody is halfway in
+            for connection in self._floor.members(user_room(tenant, user_id)):
+                is_in = self._presence.holds(_room_of(connection, session_id), connection)
+                if is_in and not await self._may_use(connection.identity, session_id):
+                    await self.leave(connection, session_id)
         return {}
 
     async def recovered(self, connection: Connection) -> None:
         """It is in the rooms again that it was in: its user is back in those sessions that are still open to it."""
+        if not is_staff(connection.identity):
+            for room in _staff_rooms(connection):
+                await self._floor.leave(connection, room)
         for room in list(connection.rooms):
             session_id = session_of(room)
             if session_id is None:
@@ -321,6 +324,10 @@ class ChatService:
             "timestamp": iso_utc(),
         }
         await self._floor.emit("system", payload, room=change.room, skip=skip)
+
+
+def _staff_rooms(connection: Connection) -> tuple[str, str]:
+    return operators_room(connection.tenant), operator_room(connection.tenant, connection.user_id)
 
 
 def _room_of(connection: Connection, session_id: str) -> str:

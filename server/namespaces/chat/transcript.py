@@ -42,6 +42,10 @@ def _anybody(_: SessionState) -> None:
     pass
 
 
+async def _nobody(_: Stored) -> None:
+    pass
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
     arrival: Arrival
@@ -51,8 +55,10 @@ class _Waiting:
 
 class Transcript:
     def __init__(self, database: Database, spawn: Callable[[Coroutine[Any, Any, None], str], object]) -> None:
-        """`spawn`: beside the handlers; what it is given ends with the server at the latest."""
+        """`spawn`: beside the handlers; what it is given ends with the server at the latest. `told` hears of every new
+        message, whoever stored it, once it was told."""
         self._database = database
+        self.told: Callable[[Stored], Awaitable[None]] = _nobody
         self._spawn = spawn
         self._locks = Locks()
         self._waiting: deque[_Waiting] = deque()
@@ -122,6 +128,7 @@ class Transcript:
             try:
                 if stored.is_new:
                     await each.tell(stored)
+                    await self.told(stored)
             except Exception as error:
                 _fail(each, error)
             if not each.stored.done():

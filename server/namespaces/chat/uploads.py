@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from server.errors import Conflict, Forbidden, InvalidMessage, LimitExceeded, NotFound, UnsupportedType
 from server.identity import Identity
-from server.namespaces.chat.access import access
+from server.namespaces.chat.access import access, open_access
 from server.namespaces.chat.filenames import clean
 from server.namespaces.chat.files import UPLOADS, Files
 from server.namespaces.chat.models import ChatSession, ChatUpload
@@ -71,7 +71,7 @@ class Uploads:
             updated_at=now,
         )
         async with self._database.transaction() as db:
-            await access(db, identity, session_id)
+            await open_access(db, identity, session_id)
             mine = await _open_uploads(db, identity)
             if len(mine) >= MAX_OPEN_PER_USER:
                 given_up = mine[0]

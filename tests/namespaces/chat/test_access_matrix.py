@@ -6,12 +6,9 @@ of what there is as of what there is not.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,189 +18,10 @@ import pytest
 import pytest_asyncio
 import socketio
 
-from server.identity import Identity
-from server.namespaces.chat.namespace import ChatNamespace
-from server.namespaces.chat.presence import session_room
 from tests.conftest import Connect, Serve
 from tests.support import running
-from tests.support.client import PATIENCE, Client
-from tests.support.files import chunks, picture
-from tests.support.running import Running
-
-ECHO, STUCK = 1, 2
-AGENTS = f"""
-[[agents]]
-id = {ECHO}
-name = "Echo"
-backend = "tests.support.agents.Echo"
-[[agents]]
-id = {STUCK}
-name = "Stuck"
-backend = "tests.support.agents.Stuck"
-"""
-CONTENT = b"hello"
-
-
-@dataclass(frozen=True)
-class Caller:
-    name: str
-    sub: str
-    roles: tuple[str, ...] = ()
-    tenant: str | None = "acme"
-
-    @property
-    def identity(self) -> Identity:
-        return Identity(self.sub, self.tenant, frozenset(self.roles))
-
-    @property
-    def token(self) -> str:
-        return running.token(self.sub, roles=self.roles, tenant=self.tenant)
-
-
-OWNER = Caller("owner", "alice")
-PARTICIPANT = Caller("participant", "bob")
-INSIDERS = (OWNER, PARTICIPANT, Caller("operator", "olga", ("operator",)), Caller("admin", "ada", ("admin",)))
-OUTSIDERS = (
-    Caller("stranger", "mallory"),
-    # Staff of another tenant and of none, with the owner's own name: all that could open a session but its tenant.
-    Caller("other tenant", "alice", ("operator", "admin"), "rival"),
-    Caller("no tenant", "alice", ("operator", "admin"), None),
-)
-CALLERS = (*INSIDERS, *OUTSIDERS)
-
-
-@dataclass(frozen=True)
-class Ids:
-    """Of a session of acme's: alice's, with bob in it."""
-
-    session: str = "sess_unknown"
-    message: str = "msg_unknown"
-    file: str = "file_" + "0" * 32
-    upload: str = "upload_" + "0" * 32
-    user: str = "bob"
-
-
-class Desk:
-    """A server, and what happens in its sessions before a caller comes."""
-
-    def __init__(self, server: Running, database: sqlite3.Connection) -> None:
-        """`database`: the server's, by a way of our own that takes a tenth of the time."""
-        self.server = server
-        self.database = database
-        chat = server.realtime._served["/chat"]
-        assert isinstance(chat, ChatNamespace)
-        self.chat = chat
-        self.service = chat.service
-        self._numbers = itertools.count()
-
-    async def session(self, agent: int | None = None) -> Ids:
-        ids = Ids(session=f"s-{next(self._numbers)}-")
-        await asyncio.to_thread(self._insert, ids.session, agent)  # the loop may be amid a transaction of its own
-        return ids
-
-    def _insert(self, session_id: str, agent: int | None) -> None:
-        with self.database:
-            self.database.execute("DELETE FROM chat_uploads")  # a user may have few at once
-            self.database.execute(
-                "INSERT INTO chat_sessions (session_id, tenant, user_id, agent_id) VALUES (?, 'acme', 'alice', ?)",
-                (session_id, agent),
-            )
-            self.database.executemany(
-                "INSERT INTO chat_participants (session_id, user_id) VALUES (?, ?)",
-                [(session_id, each.sub) for each in (OWNER, PARTICIPANT)],
-            )
-
-    async def echoing(self) -> Ids:
-        return await self.session(ECHO)
-
-    async def said(self) -> Ids:
-        ids = await self.session()
-        sent = await self.service.conversation.send(OWNER.identity, ids.session, "hello")
-        return replace(ids, message=str(sent["message_id"]))
-
-    async def answering(self) -> Ids:
-        """An agent is, and gets no further."""
-        ids = await self.session(STUCK)
-        said = asyncio.get_running_loop().create_future()
-
-        def hear(event: str, payload: Mapping[str, object]) -> None:
-            if event == "stream_chunk":
-                said.set_result(str(payload["message_id"]))
-
-        await self.service.conversation.send(OWNER.identity, ids.session, "hello", listener=hear)
-        async with asyncio.timeout(PATIENCE):
-            return replace(ids, message=await said)
-
-    async def stored(self) -> Ids:
-        """A file, which no message says yet."""
-        ids = await self.session()
-        file = await self.service.files.store(OWNER.identity, ids.session, "a.png", chunks(picture("PNG", (8, 8))))
-        return replace(ids, file=file.file_id)
-
-    async def attached(self) -> Ids:
-        ids = await self.stored()
-        sent = await self.service.conversation.attach(OWNER.identity, ids.session, ids.file)
-        return replace(ids, message=str(sent["message_id"]))
-
-    async def detached(self) -> Ids:
-        """The message that said the file was deleted."""
-        ids = await self.attached()
-        await self.service.conversation.delete(OWNER.identity, ids.session, ids.message)
-        return ids
-
-    async def uploading(self) -> Ids:
-        ids = await self.session()
-        begun = await self.service.uploads.start(OWNER.identity, ids.session, "a.txt", len(CONTENT), "text/plain")
-        return replace(ids, upload=str(begun["upload_id"]))
-
-    async def uploaded(self) -> Ids:
-        ids = await self.uploading()
-        await self.service.uploads.chunk(OWNER.identity, ids.upload, 0, CONTENT)
-        return ids
-
-    async def crowded(self) -> Ids:
-        ids = await self.session()
-        await self.service.directory.invite(OWNER.identity, ids.session, "carol")
-        return replace(ids, user="carol")
-
-    async def asked(self) -> Ids:
-        ids = await self.session()
-        await self.service.handover.request(OWNER.identity, ids.session)
-        return ids
-
-    async def taken(self) -> Ids:
-        ids = await self.session()
-        await self.service.handover.accept(Identity("otto", "acme", frozenset({"operator"})), ids.session)
-        return ids
-
-    async def removed(self) -> Ids:
-        """Bob is, who had joined."""
-        ids = await self.said()
-        await self.service.directory.remove(OWNER.identity, ids.session, PARTICIPANT.sub)
-        return ids
-
-    def rows(self, session_id: str) -> object:
-        """All that is stored of a session."""
-        tables = ("sessions", "participants", "messages", "files", "uploads")
-        return [
-            self.database.execute(f"SELECT * FROM chat_{table} WHERE session_id = ?", (session_id,)).fetchall()  # noqa: S608
-            for table in tables
-        ]
-
-    @asynccontextmanager
-    async def untouched(self, witness: Client, session_id: str) -> AsyncIterator[list[str]]:
-        """Gives what changes, in a session, and what is heard there of what happens in the block."""
-        [connection] = [each for each in self.chat.connections if each.id == witness.sio.get_sid("/chat")]
-        room = session_room(OWNER.tenant, session_id)
-        await self.chat.enter(connection, room)
-        before, heard = self.rows(session_id), len(witness.received)
-        found: list[str] = []
-        yield found
-        await witness.settle()
-        found += [event for event, payload in witness.received[heard:] if payload.get("session_id") == session_id]
-        if self.rows(session_id) != before:
-            found.append("rows")
-        await self.chat.leave(connection, room)
+from tests.support.client import Client
+from tests.support.desk import CALLERS, CONTENT, OUTSIDERS, OWNER, PARTICIPANT, Caller, Desk, Ids, opened
 
 
 async def of_oneself(desk: Desk) -> Ids:
@@ -280,10 +98,10 @@ EVENTS = [
     Row("handover_accept", "FF++" "FFF" "C", Desk.asked, in_session()),
     Row("handover_accept", "FFCC" "FFF" " ", Desk.taken, in_session(), note="after somebody did"),
     Row("handover_return", "FF++" "FFF" "+", Desk.taken, in_session()),
-    Row("upload_start", "++++" "FFF" "+", sends=in_session(**UPLOAD)),
+    Row("upload_start", "++++" "FFF" "C", sends=in_session(**UPLOAD)),
     Row("upload_chunk", "+NNN" "NNN" "+", Desk.uploading, of_upload(offset=0, data=CONTENT)),
     Row("upload_status", "+NNN" "NNN" "+", Desk.uploading, of_upload()),
-    Row("upload_end", "+NNN" "NNN" "+", Desk.uploaded, of_upload()),
+    Row("upload_end", "+NNN" "NNN" "C", Desk.uploaded, of_upload()),
 ]  # fmt: skip
 
 SESSIONS = "/api/chat/sessions"
@@ -338,39 +156,22 @@ SHOWING = ("search", f"GET {SESSIONS}", "GET /api/chat/search")
 Call = Callable[[Row, Caller, Ids], Awaitable[tuple[Mapping[str, Any] | None, str]]]
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    config = tmp_path / "config"
-    config.mkdir()
-    for path in Path.cwd().glob("config/*"):
-        (config / path.name).symlink_to(path)
-    (config / "agents.toml").unlink()
-    (config / "agents.toml").write_text(AGENTS)
-    return config
+@pytest_asyncio.fixture
+async def desk(serve: Serve, sqlite_url: str, tmp_path: Path) -> AsyncIterator[Desk]:
+    async with opened(serve, sqlite_url, tmp_path) as desk:
+        yield desk
 
 
 @pytest_asyncio.fixture
-async def desk(serve: Serve, sqlite_url: str, config: Path, tmp_path: Path) -> AsyncIterator[Desk]:
-    server = await serve(
-        CONFIG_DIR=config,
-        FILE_STORAGE_PATH=tmp_path / "files",
-        CHAT_AUTO_CREATE_SESSIONS="false",
-        CHAT_DEFAULT_AGENT="",
-        RATE_LIMIT_MESSAGES_PER_MINUTE=1_000_000,
-        TRADING_FEED="none",
-        WS_MAX_ROOMS=1_000,
-    )
-    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), check_same_thread=False)) as database:
-        yield Desk(server, database)
-
-
-@pytest_asyncio.fixture
-async def by_event(desk: Desk, connect: Connect) -> Call:
-    clients = {
+async def clients(desk: Desk, connect: Connect) -> dict[Caller, Client]:
+    return {
         caller: await connect(desk.server, "/chat", caller.sub, roles=caller.roles, tenant=caller.tenant)
         for caller in CALLERS
     }
 
+
+@pytest_asyncio.fixture
+async def by_event(clients: dict[Caller, Client]) -> Call:
     async def call(row: Row, caller: Caller, ids: Ids) -> tuple[Mapping[str, Any] | None, str]:
         client = clients[caller]
         fields = {"token": caller.token} if row.name == "authenticate" else row.sends(ids)
@@ -434,11 +235,13 @@ async def check(row: Row, desk: Desk, call: Call, witness: Client) -> str:
     return signs + sign(row, ids, *await call(row, CALLERS[row.expected.index("+")], ids))
 
 
-async def test_events(desk: Desk, by_event: Call, connect: Connect) -> None:
+async def test_events(desk: Desk, clients: dict[Caller, Client], by_event: Call, connect: Connect) -> None:
     assert {row.name for row in EVENTS} == desk.chat._events.keys()
     witness = await connect(desk.server, "/chat", OWNER.sub, tenant=OWNER.tenant)
     found = {row.key: await check(row, desk, by_event, witness) for row in EVENTS}
     assert found == {row.key: row.expected for row in EVENTS}
+    for outsider in OUTSIDERS:  # nor did they hear anything meanwhile
+        assert {event for event, _ in clients[outsider].received} == {"connected", "pong"}
 
 
 async def test_routes(desk: Desk, by_route: Call, connect: Connect) -> None:
@@ -467,7 +270,7 @@ async def test_without_a_good_token_nothing_is_told(desk: Desk, connect: Connect
         for (code, token), row, those in itertools.product(tokens.items(), ROUTES, (ids, Ids())):
             error, _ = await request(http, desk, row, those, token)
             assert error is not None
-            assert (error.keys(), error["code"]) == ({"code", "message"}, code), row.key
+            assert (set(error), error["code"]) == ({"code", "message"}, code), row.key
     assert desk.rows(ids.session) == before
     for code, token in tokens.items():
         stranger = Client("/chat")
@@ -475,3 +278,45 @@ async def test_without_a_good_token_nothing_is_told(desk: Desk, connect: Connect
             await stranger.connect(desk.server.url, token)
         assert (await stranger.expect("connect_error"))["data"]["code"] == code
         await stranger.close()
+
+
+COUNTED = {
+    "message", "file", "edit", "handover_request", f"POST {MESSAGES}", f"PATCH {MESSAGE}", f"POST {MESSAGES}/stream",
+    f"POST {SESSION}/files", f"POST {SESSION}/handover", "POST /api/v1/chat/message",
+}  # fmt: skip
+
+
+async def test_what_counts_as_a_message(serve: Serve, sqlite_url: str, tmp_path: Path, connect: Connect) -> None:
+    """By whatever way it comes: what is said and asked for has one rate."""
+    async with (
+        opened(serve, sqlite_url, tmp_path, RATE_LIMIT_MESSAGES_PER_MINUTE=1) as desk,
+        aiohttp.ClientSession() as http,
+    ):
+        ids = await desk.session()
+        alice = await connect(desk.server, "/chat", OWNER.sub, tenant=OWNER.tenant)
+        assert (await alice.call("message", {"session_id": ids.session, "content": "the last"}))["remaining"] == 0
+        errors = {row.name: (await alice.call(row.name, row.sends(ids))).get("error") for row in EVENTS}
+        errors |= {row.name: (await request(http, desk, row, ids, OWNER.token))[0] for row in ROUTES}
+        assert {name for name, error in errors.items() if error and error["code"] == "RATE_LIMITED"} == COUNTED
+
+
+@pytest.mark.parametrize("by_oneself", [True, False])
+async def test_who_is_removed_hears_no_more(desk: Desk, clients: dict[Caller, Client], by_oneself: bool) -> None:
+    """Wherever they had joined; nor does anybody hear them."""
+    ids = await desk.session()
+    owner, bob = clients[OWNER], clients[PARTICIPANT]
+    for client in (owner, bob):
+        assert (await client.call("join", {"session_id": ids.session}))["ok"]
+    await bob.call("typing", {"session_id": ids.session, "is_typing": True})
+    who = PARTICIPANT if by_oneself else OWNER
+    async with aiohttp.ClientSession() as http:
+        assert (await request(http, desk, Row(LEAVING, ""), ids, who.token))[0] is None
+    await owner.expect("typing", lambda payload: not payload["is_typing"])
+    await owner.expect("system", lambda payload: payload["event"] == "user_left")
+    await bob.settle()
+    heard = len(bob.received)
+    refused = await bob.call("typing", {"session_id": ids.session, "is_typing": True})
+    assert refused["error"]["code"] == "FORBIDDEN"
+    await owner.call("message", {"session_id": ids.session, "content": "a secret"})
+    await bob.settle()
+    assert {event for event, _ in bob.received[heard:]} == {"pong"}

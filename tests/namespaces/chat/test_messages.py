@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from server.errors import AtriumError, Conflict
 from server.namespaces.chat import messages, sessions
@@ -96,10 +96,14 @@ async def test_who_is_not_admitted_leaves_nothing(databases: list[Database]) -> 
         assert (found.owner, found.participants) == ("alice", ["alice"])
         raise Conflict
 
-    (refused,) = await append_all(databases[0], DRAFT, admit=refuse)
+    named = replace(DRAFT, client_message_id="c1")
+    (refused,) = await append_all(databases[0], named, admit=refuse)
     assert isinstance(refused, Conflict)
-    message, _ = await append(databases[0], DRAFT)
+    message, _ = await append(databases[0], named)
     assert message.seq == 1
+    (again,) = await append_all(databases[0], replace(named, message_id="m2"), admit=refuse)
+    assert isinstance(again, Stored)  # it was said before it could not be
+    assert (again.message.message_id, again.is_new) == ("m1", False)
 
 
 async def test_fifty_writers_on_two_nodes_leave_no_gap(databases: list[Database]) -> None:
@@ -186,3 +190,11 @@ async def test_a_page_is_bounded_in_bytes_too(databases: list[Database], monkeyp
         for after, expected in ((0, [1]), (1, [2, 3]), (3, [4]), (None, [4])):
             found, has_more = await messages.page(db, "s1", after=after, limit=4)
             assert ([message.seq for message in found], has_more) == (expected, after != 3)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_no_message_is_read_to_find_one_that_was_sent_before(databases: list[Database]) -> None:
+    async with databases[0].reading() as db:
+        plan = await db.execute(text(f"EXPLAIN QUERY PLAN {messages._KNOWN['sqlite']}"), {"names": "[]"})
+        steps = [str(step[-1]) for step in plan]
+    assert any("SEARCH said USING" in step for step in steps), steps

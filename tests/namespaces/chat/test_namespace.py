@@ -762,6 +762,34 @@ async def test_the_server_stops_in_the_middle_of_an_answer(serve: Serve, connect
     assert backend.closed.is_set()
 
 
+# -- files in pieces ------------------------------------------------------------------------------------------------
+
+
+async def test_a_file_in_pieces_goes_on_on_another_connection(server: Running, connect: Connect) -> None:
+    alice, phone = await connect(server, "/chat", "alice"), await connect(server, "/chat", "alice")
+    mallory = await connect(server, "/chat", "mallory")
+    await join(alice)
+    content = b"piece by piece, " * 4000
+    wanted = {"session_id": "s1", "name": "a.txt", "size": len(content), "type": "image/png"}
+    started = await alice.call("upload_start", wanted)
+    upload, size = {"upload_id": started["upload_id"]}, started["chunk_size"]
+    first = await alice.call("upload_chunk", ({**upload, "offset": 0}, content[:size]))  # an argument of its own
+    assert first == {"ok": True, "received": size}
+    for event in ("upload_status", "upload_end"):
+        assert (await mallory.call(event, upload))["error"]["code"] == "NOT_FOUND"
+    chunk = {**upload, "offset": size, "data": b"not hers"}
+    assert (await mallory.call("upload_chunk", chunk))["error"]["code"] == "NOT_FOUND"
+    await alice.close()
+    received = (await phone.call("upload_status", upload))["received"]
+    while received < len(content):
+        chunk = {**upload, "offset": received, "data": content[received : received + size]}  # a field of the payload
+        received = (await phone.call("upload_chunk", chunk))["received"]
+    file = await phone.call("upload_end", upload)
+    assert (file["name"], file["type"], file["size"]) == ("a.txt", "text/plain", len(content))
+    said = await phone.call("file", {"session_id": "s1", "file_id": file["file_id"], "message": "look"})
+    assert (said["ok"], said["seq"]) == (True, 1)
+
+
 # -- configuration --------------------------------------------------------------------------------------------------
 
 

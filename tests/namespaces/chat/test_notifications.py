@@ -13,9 +13,9 @@ import pytest_asyncio
 from server.errors import Conflict, Forbidden, NotFound
 from server.identity import Identity
 from tests.conftest import Connect, Serve
+from tests.support.chatting import FORBIDDEN, OPERATOR, chat, config, fence, invite, join, say, scripted, start
 from tests.support.client import PATIENCE, Client
-from tests.support.desk import FORBIDDEN, OPERATOR, chat, config, fence, invite, join, say, scripted
-from tests.support.managers import Reader, until_up
+from tests.support.managers import Reader
 from tests.support.raw import raw_socket
 from tests.support.redis import RedisServer
 from tests.support.running import Running, token
@@ -33,13 +33,7 @@ async def redis() -> AsyncIterator[RedisServer]:
 @pytest_asyncio.fixture(params=[1, 2])
 async def nodes(request: pytest.FixtureRequest, redis: RedisServer, serve: Serve) -> Nodes:
     """Where alice is, and where others are."""
-    environ: dict[str, object] = {"CHAT_DEFAULT_AGENT": "", "TRADING_FEED": "none"}
-    if request.param == 1:
-        here = await serve(**environ)
-        return here, here
-    here, there = [await serve(REDIS_URL=redis.url, **environ) for _ in range(2)]
-    await until_up(*(each.realtime.node for each in (here, there) if each.realtime.node is not None))
-    return here, there
+    return await start(serve, None if request.param == 1 else redis, CHAT_DEFAULT_AGENT="")
 
 
 @pytest_asyncio.fixture
@@ -147,9 +141,8 @@ async def test_the_agents_answer_notifies_too(
     serve: Serve, redis: RedisServer, tmp_path: Any, connect: Connect
 ) -> None:
     path = await asyncio.to_thread(config, tmp_path / "config")
-    environ = {"REDIS_URL": redis.url, "CONFIG_DIR": path, "TRADING_FEED": "none"}
-    here, there = [await serve(**environ) for _ in range(2)]
-    alice, tab = await connect(here, "/chat", "alice"), await connect(there, "/chat", "alice")
+    here, there = await start(serve, redis, CONFIG_DIR=path)
+    alice, tab = await connect(here, "/chat", "1"), await connect(there, "/chat", "1")  # a name as the agent's
     await join(alice)
     await say(alice, "?")
     scripted(here).say("the answer", None)
@@ -159,6 +152,7 @@ async def test_the_agents_answer_notifies_too(
     assert told["content"] == "the answer"
     await alice.settle()
     assert (notified(alice), notified(tab)) == ([], [2])
+    assert (await join(tab))["session"]["unread_count"] == 1
 
 
 class Phone(Reader):
