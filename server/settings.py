@@ -120,7 +120,7 @@ class Settings:
     ws_pong_timeout: float = _number(10.0, "WS_PONG_TIMEOUT", "WS_PING_TIMEOUT", least=0.01)
     ws_max_missed_pongs: int = _number(3, "WS_MAX_MISSED_PONGS", least=1, most=100)
     ws_require_auth: bool = _flag(True, "WS_REQUIRE_AUTH")
-    ws_max_rooms: int = _number(100, "WS_MAX_ROOMS", least=6)
+    ws_max_rooms: int = _number(100, "WS_MAX_ROOMS", least=3)
     ws_outbox_messages: int = _number(1000, "WS_OUTBOX_MESSAGES", least=10)
     ws_outbox_bytes: int = _number(1_048_576, "WS_OUTBOX_BYTES", least=65_536)
     ws_handler_timeout: float = _number(10.0, "WS_HANDLER_TIMEOUT", least=0.01)

@@ -13,11 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from server.auth.policy import is_staff
 from server.errors import Conflict, Forbidden, InvalidMessage, LimitExceeded, NotFound
 from server.identity import Identity
-from server.namespaces.chat import sessions
+from server.namespaces.chat import notices, sessions
 from server.namespaces.chat.access import Access, access, check
 from server.namespaces.chat.agents.roster import Agent
 from server.namespaces.chat.models import ChatParticipant, ChatSession
-from server.namespaces.chat.presence import session_room
 from server.namespaces.chat.sessions import Listed, Wanted
 from server.namespaces.chat.transcript import now
 from server.realtime.delivery import Delivery
@@ -186,7 +185,7 @@ class Directory:
                 session.handover = None
         if is_news:
             self._ended(session_id)
-            await self._tell(session, "session_archived", identity.user_id)
+            await notices.tell(self._delivery, session, "session_archived", identity.user_id)
         return {"message": "Session archived successfully", "session_id": session_id}
 
     async def _managed(self, db: AsyncSession, identity: Identity, session_id: str) -> ChatSession:
@@ -220,7 +219,7 @@ class Directory:
                 await db.flush()
             answer = await _people(db, session_id)
         if is_news:
-            await self._tell(session, "participant_added", user_id)
+            await notices.tell(self._delivery, session, "participant_added", user_id)
             payload = {"event": "invited", "session_id": session_id, "user_id": identity.user_id}
             await self._delivery.emit("notification", payload, room=user_room(session.tenant, user_id))
         return answer
@@ -241,18 +240,9 @@ class Directory:
             await db.delete(row)
             await db.flush()
             answer = await _people(db, session_id)
-        await self._tell(session, "participant_removed", user_id)
+        await notices.tell(self._delivery, session, "participant_removed", user_id)
         await self._removed(session.tenant, session_id, user_id)
         return answer
-
-    async def _tell(self, session: ChatSession, event: str, user_id: str) -> None:
-        payload = {
-            "event": event,
-            "session_id": session.session_id,
-            "user_id": user_id,
-            "timestamp": iso_utc(),
-        }
-        await self._delivery.emit("system", payload, room=session_room(session.tenant, session.session_id))
 
 
 async def _people(db: AsyncSession, session_id: str) -> dict[str, object]:

@@ -9,13 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from server.auth.policy import is_staff
 from server.errors import Conflict, Forbidden
 from server.identity import Identity
-from server.namespaces.chat import messages, sessions
+from server.namespaces.chat import messages, notices, sessions
 from server.namespaces.chat.access import ARCHIVED, NO_ACCESS, access, check, open_access
 from server.namespaces.chat.agents.analysis import analyze
 from server.namespaces.chat.agents.backend import CONTINUE, Verdict
 from server.namespaces.chat.agents.roster import Agent
 from server.namespaces.chat.models import ChatMessage, ChatSession
-from server.namespaces.chat.presence import session_room
 from server.namespaces.chat.transcript import now
 from server.realtime.delivery import Delivery
 from server.realtime.rooms import room_name
@@ -61,7 +60,7 @@ class Handover:
         if is_news:
             payload = {"session_id": session_id, "user_id": session.user_id, **(session.handover or {})}
             await self._delivery.emit("handover_requested", payload, room=operators_room(session.tenant))
-            await self._tell(session, "handover_requested", by or str(session.agent_id or ""))
+            await notices.tell(self._delivery, session, "handover_requested", by or str(session.agent_id or ""))
         return {"session_id": session_id, "operator_id": session.operator_id, "handover": session.handover}
 
     async def accept(self, identity: Identity, session_id: str) -> dict[str, object]:
@@ -80,7 +79,7 @@ class Handover:
             session.handover = None
         if is_news:
             self._silence(session_id)
-            await self._tell(session, "operator_joined", identity.user_id)
+            await notices.tell(self._delivery, session, "operator_joined", identity.user_id)
         return {"session_id": session_id, "operator_id": identity.user_id}
 
     async def joined(self, identity: Identity, session: ChatSession) -> str | None:
@@ -108,7 +107,7 @@ class Handover:
             is_news = session.operator_id is not None
             session.operator_id = None
         if is_news:
-            await self._tell(session, "agent_joined", str(session.agent_id or ""))
+            await notices.tell(self._delivery, session, "agent_joined", str(session.agent_id or ""))
         return {"session_id": session_id, "operator_id": None}
 
     async def analyze(self, identity: Identity, session_id: str) -> dict[str, object]:
@@ -122,15 +121,6 @@ class Handover:
         verdicts = [_verdict(message) for message in found if message.sender_type == "agent"]
         people = await sessions.participants(db, session.session_id)
         return analyze(messages.turns(found, people), verdicts).to_wire()
-
-    async def _tell(self, session: ChatSession, event: str, user_id: str) -> None:
-        payload = {
-            "event": event,
-            "session_id": session.session_id,
-            "user_id": user_id,
-            "timestamp": iso_utc(),
-        }
-        await self._delivery.emit("system", payload, room=session_room(session.tenant, session.session_id))
 
 
 def _verdict(message: ChatMessage) -> Verdict:

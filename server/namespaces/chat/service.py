@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import structlog
 
 from server.auth.policy import is_staff
-from server.errors import Conflict, Forbidden, NotFound
+from server.errors import Conflict, Forbidden, LimitExceeded, NotFound
 from server.identity import Identity
 from server.namespaces.chat import messages, sessions
 from server.namespaces.chat.access import ARCHIVED, NO_ACCESS, access
@@ -134,8 +134,11 @@ class ChatService:
         """It connected, or has a new identity."""
         await self._show(connection, next(iter(self._sessions(connection)), None))
         change = self._floor.enter if is_staff(connection.identity) else self._floor.leave
-        for room in _staff_rooms(connection):
-            await change(connection, room)
+        try:
+            for room in _staff_rooms(connection):
+                await change(connection, room)
+        except LimitExceeded:
+            log.warning("WS_MAX_ROOMS leaves no room for what staff hear", connection=connection.id)
 
     # -- sessions -----------------------------------------------------------------------------------------------
 

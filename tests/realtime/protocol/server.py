@@ -127,6 +127,7 @@ async def serving(
     """`more` is for the `RealtimeServer`."""
     engine, realtime = echoing(options, clock=clock), answering(options, clock=clock, **more)
     app = web.Application(middlewares=[middleware.origins(["*"], allow_loopback=False)])
+    app.on_response_prepare.append(middleware.name_origin)
     engine.attach(app, "engine.io")
 
     async def shutdown(app: web.Application) -> None:
