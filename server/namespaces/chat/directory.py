@@ -161,14 +161,15 @@ class Directory:
     async def describe(self, db: AsyncSession, session: ChatSession, reader: Identity) -> dict[str, object]:
         """The seed's session, as `reader` sees it."""
         agent = self._agent(session)
-        last_read = await sessions.last_read(db, session.session_id, reader.user_id)
+        people = await sessions.participant_rows(db, session.session_id)
+        last_read = next((each.last_read_seq for each in people if each.user_id == reader.user_id), session.last_seq)
         return session.to_wire() | {
             "agent": None if agent is None else agent.to_wire(),
             "operator_id": session.operator_id,
             "handover": session.handover,
-            "participants": await sessions.participants(db, session.session_id),
+            "participants": [each.user_id for each in people],
             "last_seq": session.last_seq,
-            "unread_count": session.last_seq - last_read if last_read >= 0 else 0,
+            "unread_count": session.last_seq - last_read,
         }
 
     def _agent(self, session: ChatSession) -> Agent | None:

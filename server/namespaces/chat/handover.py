@@ -14,7 +14,7 @@ from server.namespaces.chat.access import ARCHIVED, NO_ACCESS, access, check, op
 from server.namespaces.chat.agents.analysis import analyze
 from server.namespaces.chat.agents.backend import CONTINUE, Verdict
 from server.namespaces.chat.agents.roster import Agent
-from server.namespaces.chat.models import ChatMessage, ChatSession
+from server.namespaces.chat.models import ChatSession, Said
 from server.namespaces.chat.transcript import now
 from server.realtime.delivery import Delivery
 from server.realtime.rooms import room_name
@@ -123,7 +123,7 @@ class Handover:
         return analyze(messages.turns(found, people), verdicts).to_wire()
 
 
-def _verdict(message: ChatMessage) -> Verdict:
+def _verdict(message: Said) -> Verdict:
     details = message.details or {}
     intent, action = details.get("intent"), details.get("suggested_action")
     return Verdict(intent if isinstance(intent, str) else None, action if isinstance(action, str) else CONTINUE)

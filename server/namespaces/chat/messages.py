@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from server.errors import AtriumError, Conflict, Forbidden
 from server.namespaces.chat.access import NO_ACCESS
 from server.namespaces.chat.agents.backend import Turn
-from server.namespaces.chat.models import ChatMessage, ChatParticipant, ChatSession, Draft
+from server.namespaces.chat.models import ChatMessage, ChatParticipant, ChatSession, Draft, Said
 from server.namespaces.chat.search import bigrams
 
 MOMENT = timedelta(milliseconds=1)  # what times are told to
@@ -264,6 +264,10 @@ def changed(message: ChatMessage) -> None:
     message.bigrams = None if message.content is None else bigrams(message.content)
 
 
+_TABLE = ChatMessage.__table__.c
+READ = [_TABLE["metadata" if field.name == "details" else field.name] for field in fields(Said)]
+
+
 async def page(
     db: AsyncSession,
     session_id: str,
@@ -271,23 +275,24 @@ async def page(
     after: int | datetime | None = None,
     before: int | datetime | None = None,
     limit: int,
-) -> tuple[list[ChatMessage], bool]:
+) -> tuple[list[Said], bool]:
     """Messages in seq order, between two seqs or times: the oldest after `after`, else the newest, `limit` of them or
     some PAGE_BYTES; and whether there are more on that way."""
-    query = select(ChatMessage).where(ChatMessage.session_id == session_id)
+    query = select(*READ).where(ChatMessage.session_id == session_id)
     if after is not None:
         query = query.where((ChatMessage.seq if isinstance(after, int) else ChatMessage.created_at) > after)
     if before is not None:
         query = query.where((ChatMessage.seq if isinstance(before, int) else ChatMessage.created_at) < before)
     order = ChatMessage.seq.desc() if after is None else ChatMessage.seq
-    found = list(await db.scalars(query.order_by(order).limit(limit + 1)))
+    rows = await (await db.connection()).execute(query.order_by(order).limit(limit + 1))
+    found = [Said(*row) for row in rows]
     sizes = itertools.accumulate(len((message.content or "").encode()) for message in found)
     fitting = sum(size <= PAGE_BYTES for size in sizes)
     shown = found[: min(limit, max(1, fitting))]
     return shown[::-1] if after is None else shown, len(found) > len(shown)
 
 
-def turns(found: Sequence[ChatMessage], participants: Collection[str]) -> list[Turn]:
+def turns(found: Sequence[Said], participants: Collection[str]) -> list[Turn]:
     """What was said, as agents see it: who takes no part in the session and speaks in it is of the staff."""
     said = []
     for message in found:

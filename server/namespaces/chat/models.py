@@ -130,6 +130,43 @@ class ChatMessage(Model):
     created_at: Mapped[datetime] = mapped_column(Moment, server_default=NOW)
 
     def to_wire(self) -> dict[str, object]:
+        """The `message` event."""
+        return Said(
+            self.message_id,
+            self.session_id,
+            self.seq,
+            self.sender_type,
+            self.sender_id,
+            self.message_type,
+            self.content,
+            self.details,
+            self.tokens_used,
+            self.latency_ms,
+            self.is_edited,
+            self.edited_at,
+            self.created_at,
+        ).to_wire()
+
+
+@dataclass(slots=True)
+class Said:
+    """A message to read: a page of them costs half of what rows of the ORM do. In the order of `messages.READ`."""
+
+    message_id: str
+    session_id: str
+    seq: int
+    sender_type: str
+    sender_id: str
+    message_type: str
+    content: str | None
+    details: dict[str, object] | None
+    tokens_used: int | None
+    latency_ms: int | None
+    is_edited: bool | None
+    edited_at: datetime | None
+    created_at: datetime
+
+    def to_wire(self) -> dict[str, object]:
         """The `message` event (SPEC §4); as in the seed, what an answer cost is in its metadata."""
         metadata = dict(self.details or {})
         if self.tokens_used is not None:
