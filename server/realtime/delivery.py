@@ -25,10 +25,9 @@ class Delivery(Protocol):
         is kept; all others go ahead of them.
         """
 
-    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str, age: float) -> bool:
-        """What another node stored `age` seconds ago, some at most, and should have emitted then, unless it died
-        between the two: it is given a second. An event is known by its name and its first field, a text. Whether it
-        was missing, and is emitted now."""
+    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str) -> bool:
+        """What a node that died stored some seconds ago at most, and should have emitted then. An event is known by its
+        name and its first field, a text. Whether it was missing, and is emitted now."""
 
     async def flushed(self) -> None:
         """What was emitted before now reaches everybody, should this node die: awaited before something is acked. Takes

@@ -51,7 +51,7 @@ class Fanout(ABC):
     def set_server(self, server: RealtimeServer) -> None:
         self.server = server
 
-    def initialize(self) -> None:  # noqa: B027
+    def initialize(self) -> None:  # noqa: B027 - python-socketio calls it; no subclass has anything to prepare
         """Nothing to prepare."""
 
     def get_namespaces(self) -> Iterable[str]:
@@ -180,9 +180,7 @@ class Fanout(ABC):
         """What was delivered before now reaches its members on other nodes, should this one die."""
 
     @abstractmethod
-    async def emit_missing(
-        self, namespace: str, event: str, payload: Mapping[str, object], room: str, age: float
-    ) -> bool:
+    async def emit_missing(self, namespace: str, event: str, payload: Mapping[str, object], room: str) -> bool:
         """As `delivery.Delivery`."""
 
     def _renamed(self, member: Member, sid: str) -> None:

@@ -62,9 +62,7 @@ class MemoryFanout(Fanout):
     async def flushed(self) -> None:
         """There are none."""
 
-    async def emit_missing(
-        self, namespace: str, event: str, payload: Mapping[str, object], room: str, age: float
-    ) -> bool:
+    async def emit_missing(self, namespace: str, event: str, payload: Mapping[str, object], room: str) -> bool:
         return False  # who could have died was this one, and its clients begin anew
 
     # -- messages -----------------------------------------------------------------------------------------------

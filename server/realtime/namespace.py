@@ -138,9 +138,9 @@ class Namespace(Membership):
         """As `delivery.Delivery`, which a namespace is."""
         self.server.deliver(self.path, event, payload, room=room, skip=skip, volatile=volatile, conflate=conflate)
 
-    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str, age: float) -> bool:
+    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str) -> bool:
         """As `delivery.Delivery`."""
-        return bool(await self.server.manager.emit_missing(self.path, event, payload, room, age))
+        return bool(await self.server.manager.emit_missing(self.path, event, payload, room))
 
     async def flushed(self) -> None:
         """As `delivery.Delivery`."""

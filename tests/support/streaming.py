@@ -68,7 +68,7 @@ class Rooms:
             self.heard[connection].append((event, payload))
         self._changed.set()
 
-    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str, age: float) -> bool:
+    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str) -> bool:
         return False
 
     async def flushed(self) -> None:

@@ -23,6 +23,7 @@ from server.namespaces.chat.replies import Asked, Replies
 from server.namespaces.chat.streams import Listener
 from server.namespaces.chat.transcript import Transcript, new_message_id, now
 from server.realtime.delivery import Delivery
+from server.realtime.others import Body, Others
 from server.realtime.rooms import room_name, user_room
 from server.storage.database import Database
 from server.timestamps import iso_utc
@@ -30,7 +31,8 @@ from server.timestamps import iso_utc
 NOT_YOURS = "Only who wrote a message may change it"
 MISSED = timedelta(seconds=60)  # who sends something again does it by then; rooms' logs are kept for longer
 PREVIEW_CHARS = 100
-MOST_TOLD = 10_000
+MOST_OWN = 20_000  # as many events may be held for Redis
+OWN = "chat message"  # that nodes ask each other with
 
 
 def operator_room(tenant: str | None, user_id: str) -> str:
@@ -50,6 +52,7 @@ class Conversation:
         replies: Replies,
         agents: Mapping[int, Agent],
         files: Files,
+        others: Others,
     ) -> None:
         self._database = database
         self._delivery = delivery
@@ -57,7 +60,9 @@ class Conversation:
         self._replies = replies
         self._agents = agents
         self._files = files
-        self._told: OrderedDict[str, None] = OrderedDict()  # messages, by this node
+        self._others = others
+        self._others.on(OWN, self._is_own)
+        self._own: OrderedDict[str, None] = OrderedDict()  # messages that this node stores, or has stored
 
     # -- saying -------------------------------------------------------------------------------------------------
 
@@ -129,13 +134,12 @@ class Conversation:
             if listener is not None and self._answering(identity, session) is None:
                 raise Conflict("No agent answers you in this session")
 
+        self._remember(draft.message_id)
         stored = await self._transcript.post(Arrival(draft, admit, also), self._tell)
         message, session, is_new = stored.message, stored.session, stored.is_new
-        age = now() - message.created_at
-        if not is_new and age < MISSED and message.message_id not in self._told:
+        if not is_new and now() - message.created_at < MISSED and not await self._is_told(message.message_id):
             room = session_room(session.tenant, session.session_id)
-            seconds = age.total_seconds()
-            is_new = await self._delivery.emit_missing("message", message.to_wire(), room=room, age=seconds)
+            is_new = await self._delivery.emit_missing("message", message.to_wire(), room=room)
         await self._delivery.flushed()
         if is_new:
             self._ask_agent(identity, session, message, listener)
@@ -150,9 +154,21 @@ class Conversation:
         message, session = stored.message, stored.session
         room = session_room(session.tenant, session.session_id)
         await self._delivery.emit("message", message.to_wire(), room=room)
-        self._told[message.message_id] = None
-        if len(self._told) > MOST_TOLD:
-            self._told.popitem(last=False)
+
+    def _remember(self, message_id: str) -> None:
+        self._own[message_id] = None
+        if len(self._own) > MOST_OWN:
+            self._own.popitem(last=False)
+
+    async def _is_told(self, message_id: str) -> bool:
+        """Or will be, by a node that lives: this one or another."""
+        if message_id in self._own:
+            return True
+        answers = await self._others.ask_all(OWN, {"message_id": message_id})
+        return any(answer.get("own") for answer in answers)
+
+    async def _is_own(self, body: Body) -> Body:
+        return {"own": body["message_id"] in self._own}
 
     async def notify(self, stored: Stored) -> None:
         """Those who take part, but not the sender, on their connections that have not joined the session."""

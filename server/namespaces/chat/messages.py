@@ -102,7 +102,7 @@ async def append(
     if newest:
         changes = [{"of": id, "seq": seq, "at": at} for id, (seq, at) in sorted(newest.items())]
         await (await db.connection()).execute(_ADVANCE, changes)
-        await (await db.connection()).execute(insert(ChatMessage.__table__), inserts)  # type: ignore[arg-type]
+        await (await db.connection()).execute(insert(ChatMessage), inserts)
         said = [each for each in inserts if each["sender_type"] == "user"]
         readers = {(each["session_id"], each["sender_id"]): each["seq"] for each in said}
         reads = [{"of": id, "who": user_id, "seq": seq} for (id, user_id), seq in sorted(readers.items())]

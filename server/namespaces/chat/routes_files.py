@@ -61,6 +61,12 @@ class Form:
     file: ChatFile | None = None
     fields: dict[str, str] = field(default_factory=dict)
 
+    def whole(self) -> ChatFile:
+        """Its file. Raises InvalidMessage where it had none."""
+        if self.file is None:
+            raise InvalidMessage(details={"file": ["Missing data for required field."]})
+        return self.file
+
 
 class Unsatisfiable(Exception):
     """The range lies outside of the file."""
@@ -87,9 +93,7 @@ def routes(
             await count(identity)
             async with asyncio.timeout(upload_seconds):
                 await _receive(request, identity, session_id, form)
-            if form.file is None:
-                raise InvalidMessage(details={"file": ["Missing data for required field."]})  # noqa: TRY301
-            file = form.file
+            file = form.whole()
             sent = await attach(identity, session_id, file.file_id, load(fields_schema, form.fields)["message"])
         except BaseException as error:
             if form.file is not None:

@@ -108,7 +108,7 @@ class ChatService:
         )
         self.files = files
         self.uploads = uploads
-        self.conversation = Conversation(database, floor, self._transcript, self.replies, agents, files)
+        self.conversation = Conversation(database, floor, self._transcript, self.replies, agents, files, self._others)
         self._transcript.told = self.conversation.notify
         self.search = Search(database)
 

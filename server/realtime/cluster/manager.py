@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-SETTLED_SECONDS = 1.0  # after it stored something, a node that lives has said it
-
 SID = re.compile(rf"[0-9a-f]{{{ID_CHARS}}}-[A-Za-z0-9_-]{{20}}")
 
 
@@ -173,11 +171,8 @@ class ClusterFanout(Fanout):
             self._deliver_here(feed, letter, room, plain, None, skip)
         self._dispatch.put(letter, [self._channel(namespace, each) for each in rooms])
 
-    async def emit_missing(
-        self, namespace: str, event: str, payload: Mapping[str, object], room: str, age: float
-    ) -> bool:
+    async def emit_missing(self, namespace: str, event: str, payload: Mapping[str, object], room: str) -> bool:
         """Everybody hears it by way of Redis, this node's members too."""
-        await asyncio.sleep(SETTLED_SECONDS - age)
         arguments = [event, payload]
         parts = [each.encode() if isinstance(each, str) else each for each in encode(wire.EVENT, namespace, arguments)]
         ask = {

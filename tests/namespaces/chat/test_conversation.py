@@ -14,11 +14,13 @@ import pytest_asyncio
 
 from server.errors import InvalidMessage
 from server.identity import Identity
+from server.namespaces.chat.messages import Stored
 from server.namespaces.chat.models import Draft
 from server.namespaces.chat.schemas import MAX_CONTENT_CHARS
 from tests.conftest import Connect, Serve
 from tests.support.chatting import FORBIDDEN, OPERATOR, chat, invite, join, say, start
 from tests.support.client import Client
+from tests.support.managers import vanish
 from tests.support.raw import raw_socket
 from tests.support.redis import RedisServer
 from tests.support.rest import Rest
@@ -113,6 +115,40 @@ async def test_one_message_sent_on_two_nodes_at_once(nodes: Nodes, connect: Conn
     for tab in tabs:
         await tab.expect("message", lambda message: message["content"] == "last")
         assert [message["seq"] for message in tab.payloads("message")] == list(range(1, 6))
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("ending", ["goes on", "dies"])
+async def test_sent_again_while_its_node_has_stored_and_not_told_it(
+    nodes: Nodes, connect: Connect, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    here, _ = nodes
+    phone, laptop = [await connect(server, "/chat", "alice") for server in nodes]
+    for tab in (phone, laptop):
+        await join(tab)
+    conversation = chat(here).conversation
+    stored, go_on, tell = asyncio.Event(), asyncio.Event(), conversation._tell
+
+    async def stall(message: Stored) -> None:
+        stored.set()
+        await go_on.wait()
+        await tell(message)
+
+    monkeypatch.setattr(conversation, "_tell", stall)
+    sending = asyncio.create_task(say(phone, "hi", client_message_id="c1"))
+    await stored.wait()
+    if ending == "dies":
+        sending.cancel()
+        await vanish(here)
+    assert (await say(laptop, "hi", client_message_id="c1"))["seq"] == 1
+    if ending == "goes on":
+        assert laptop.payloads("message") == []
+        go_on.set()
+        assert (await sending)["seq"] == 1
+    await laptop.expect("message", lambda message: message["seq"] == 1)
+    await say(laptop, "last")
+    await laptop.expect("message", lambda message: message["seq"] == 2)
+    assert [message["seq"] for message in laptop.payloads("message")] == [1, 2]
 
 
 async def test_sent_again_after_it_was_changed(alice: Client, bob: Client) -> None:

@@ -63,7 +63,7 @@ class Floor:
     async def flushed(self) -> None:
         self.log.append(("flushed", ""))
 
-    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str, age: float) -> bool:
+    async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str) -> bool:
         self.log.append((f"{event}, if it is missing", room))
         return False
 
@@ -144,7 +144,7 @@ async def test_a_message_is_acked_once_other_nodes_can_tell_it(service: ChatServ
     assert await service.conversation.send(Identity("alice"), "s1", "hi", client_message_id="m1") == first
     assert floor.log == [("flushed", "")]  # this node has said it
     floor.log.clear()
-    service.conversation._told.clear()
+    service.conversation._own.clear()
     assert await service.conversation.send(Identity("alice"), "s1", "hi", client_message_id="m1") == first
     assert floor.log == [("message, if it is missing", "session:0::s1"), ("flushed", "")]
 

@@ -284,7 +284,7 @@ async def test_what_is_missing_is_said_once_by_whoever_says_so_first(trio: Trio)
     managers = [manager_of(server) for server in trio.servers]
     for number, said in ((1, [False] * 3), (2, [False, False, True]), (2, [False] * 3), (22, [False, False, True])):
         payload = {"n": number, "more": number}
-        tries = [manager.emit_missing("/echo", "news", payload, ROOM, 5) for manager in managers]
+        tries = [manager.emit_missing("/echo", "news", payload, ROOM) for manager in managers]
         assert sorted(await asyncio.gather(*tries)) == said
     assert await trio.heard() == {"a": [1, 2, 22], "b": [1, 2, 22]}
 
@@ -294,4 +294,4 @@ async def test_without_redis_nothing_is_known_to_be_missing(redis_server: RedisS
         await until_up(node_of(server))
         proxy.refuse()
         await proxy.cut()
-        assert not await manager_of(server).emit_missing("/echo", "news", {"n": 1}, ROOM, 5)
+        assert not await manager_of(server).emit_missing("/echo", "news", {"n": 1}, ROOM)
