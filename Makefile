@@ -16,7 +16,7 @@ run: .venv/run ## Serve on http://localhost:8000 (PORT=... elsewhere; PLC=demo: 
 	@$(BIN)/python config/dev/run.py
 
 test: .venv/dev .venv/system tests/clients/node_modules ## Set up what the tests need and run them (T=path for some)
-	$(BIN)/python -m pytest -m "not e2e" $(T)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not e2e" $(T)
 
 e2e: .venv/dev .venv/system tests/clients/node_modules ## The slow tests: whole processes, real time
 	$(BIN)/python -m pytest -m e2e tests
@@ -24,7 +24,7 @@ e2e: .venv/dev .venv/system tests/clients/node_modules ## The slow tests: whole 
 chaos: .venv/dev .venv/system tests/clients/node_modules ## Kill nodes and Redis while 100,000 messages are sent (C="--seed 1" to repeat)
 	$(BIN)/python -m tests.chaos --messages 100000 --kills 50 $(C)
 
-bench: .venv/dev .venv/bench tests/bench/node_modules ## Measure against the peers, 25 minutes (W="paced ack" for some)
+bench: .venv/dev .venv/bench tests/bench/node_modules ## Measure against the peers, 35 minutes (W="paced ack" for some)
 	@command -v gcc >/dev/null || { echo "The C loop among the peers needs gcc" >&2; exit 1; }
 	$(BIN)/python -m tests.bench $(W)
 

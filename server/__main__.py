@@ -56,7 +56,10 @@ def serve(workers: int, worker: bool) -> None:
         _supervise(settings, workers)
     try:
         app = build_app(settings, checks={"schema": migrations.check})
-    except (ConfigError, ImportError, OSError) as error:
+    except ConfigError as error:
+        click.echo(f"atrium: {error}", err=True)
+        sys.exit(2)
+    except (ImportError, OSError) as error:
         sys.exit(f"atrium: {error}")
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -6,11 +6,14 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from aiohttp import web
 
+from server import extensions
 from server.auth.keys import JwksKeys
 from server.auth.tokens import KeySource, SecretKey, TokenAuthority, mint
+from server.extensions import Extensions
 from server.http import dev, health, middleware
 from server.http.api import Api
 from server.namespaces.chat import namespace as chat
@@ -20,7 +23,15 @@ from server.namespaces.chat.replies import Pace
 from server.namespaces.chat.service import Options
 from server.namespaces.copilot.namespace import CopilotNamespace
 from server.namespaces.monitor import namespace as monitor
+from server.namespaces.monitor import routes as monitor_routes
+from server.namespaces.monitor.alarms import AlarmService
+from server.namespaces.monitor.availability import Availability
+from server.namespaces.monitor.damping import Damping
+from server.namespaces.monitor.history import History
+from server.namespaces.monitor.journal import Journal
+from server.namespaces.monitor.sources import KINDS
 from server.namespaces.trading import namespace as trading
+from server.namespaces.trading import routes as trading_routes
 from server.realtime import recovery
 from server.realtime.admission import Admission
 from server.realtime.cluster import dispatch
@@ -57,6 +68,7 @@ def build_app(
     settings: Settings, *, checks: Mapping[str, Callable[[Database], Awaitable[None]]] | None = None
 ) -> web.Application:
     """`checks` are asked for `/readyz` beside the one that the database answers."""
+    added = extensions.load(settings.extensions)
     app = web.Application(
         middlewares=[
             middleware.origins(settings.cors_origins, allow_loopback=settings.debug),
@@ -74,8 +86,9 @@ def build_app(
     counter = None if node is None else ClusterCounter(node)
     limits = RateLimits(settings.rates, enabled=settings.rate_limit_enabled, shared=counter)
     realtime = _realtime(settings, _authority(settings, jwks), limits, node)
-    namespaces = _namespaces(settings, database, node)
+    namespaces = _namespaces(settings, database, node, added)
     for namespace in namespaces:
+        added.extend(namespace)
         realtime.add(namespace)
     app[ROSTER] = _roster(node, lambda: itertools.chain.from_iterable(each.connections for each in namespaces))
     realtime.attach(app, socketio_path=SOCKETIO_PATH)
@@ -84,6 +97,8 @@ def build_app(
         app.on_startup.append(Outside(realtime.manager, channels.publish_seen).start)
     app[REALTIME] = realtime
     app.add_routes(_chat_routes(settings, realtime, namespaces))
+    app.add_routes(_trading_routes(settings, realtime, namespaces))
+    app.add_routes(_monitor_routes(settings, database, realtime, namespaces))
 
     more: dict[str, health.Check] = {name: functools.partial(check, database) for name, check in (checks or {}).items()}
     if node is not None:
@@ -102,7 +117,7 @@ def build_app(
     return app
 
 
-def _namespaces(settings: Settings, database: Database, node: Node | None) -> list[Namespace]:
+def _namespaces(settings: Settings, database: Database, node: Node | None, added: Extensions) -> list[Namespace]:
     """Every namespace there is; a new one is listed here."""
     return [
         chat.build(
@@ -116,6 +131,7 @@ def _namespaces(settings: Settings, database: Database, node: Node | None) -> li
                     "model": settings.openai_model,
                 }
             },
+            more_agents=added.agents,
             options=Options(
                 auto_create=settings.chat_auto_create_sessions,
                 default_agent=settings.chat_default_agent,
@@ -131,6 +147,7 @@ def _namespaces(settings: Settings, database: Database, node: Node | None) -> li
         monitor.build(
             settings.config,
             plc=settings.plc,
+            kinds={**KINDS, **added.sources},
             period=settings.monitor_period,
             lease=_lease(node, "equipment"),
             require_auth=settings.monitor_require_auth,
@@ -138,7 +155,12 @@ def _namespaces(settings: Settings, database: Database, node: Node | None) -> li
         trading.build(
             settings.config,
             feed=settings.trading_feed,
+            database=database,
+            others=node,
+            feeds=added.feeds,
+            more_classes=added.channel_classes,
             feed_speed=settings.trading_feed_speed,
+            feed_seed=settings.trading_feed_seed,
             lease=_lease(node, "trading feed"),
             presence=_presence(settings, node, trading.TradingNamespace.path),
             max_channels=settings.trading_max_channels,
@@ -208,15 +230,49 @@ def _node(settings: Settings) -> Node | None:
     return None if settings.redis_url is None else Node(connector(settings.redis_url), settings.redis_channel_prefix)
 
 
-def _chat_routes(settings: Settings, realtime: RealtimeServer, namespaces: Sequence[Namespace]) -> list[web.RouteDef]:
-    [namespace] = [each for each in namespaces if isinstance(each, chat.ChatNamespace)]
-    api = Api(
+def _api(settings: Settings, realtime: RealtimeServer, max_body: int) -> Api:
+    return Api(
         realtime.admission,
         realtime.limits,
-        max_body=settings.ws_message_size_limit,
+        max_body=max_body,
         share_rate_limit=settings.share_rate_limit,
         timeout=settings.ws_handler_timeout,
     )
+
+
+def _trading_routes(
+    settings: Settings, realtime: RealtimeServer, namespaces: Sequence[Namespace]
+) -> list[web.RouteDef]:
+    [namespace] = [each for each in namespaces if isinstance(each, trading.TradingNamespace)]
+    api = _api(settings, realtime, settings.ws_message_size_limit_trading)
+    return trading_routes.routes(namespace.service, namespace.statistics, api)
+
+
+def _monitor_routes(
+    settings: Settings, database: Database, realtime: RealtimeServer, namespaces: Sequence[Namespace]
+) -> list[web.RouteDef]:
+    [namespace] = [each for each in namespaces if isinstance(each, monitor.MonitorNamespace)]
+    machines = namespace.equipment.machines
+    damping = Damping(
+        settings.monitor_flap_raises,
+        timedelta(seconds=settings.monitor_flap_window),
+        timedelta(seconds=settings.monitor_flap_steady),
+    )
+    namespace.alarms = AlarmService(database, machines, namespace.alarm)
+    namespace.service.journal = Journal(
+        database, machines, namespace.alarm, retention_days=settings.monitor_history_days, damping=damping
+    )
+    history = History(database, machines, namespace.alarms, lambda: namespace.service.snapshot().equipment())
+    availability = Availability(database, machines, namespace.equipment.shifts)
+    api = _api(settings, realtime, settings.ws_message_size_limit)
+    return monitor_routes.routes(
+        history, availability, namespace.alarms, api, require_auth=settings.monitor_require_auth
+    )
+
+
+def _chat_routes(settings: Settings, realtime: RealtimeServer, namespaces: Sequence[Namespace]) -> list[web.RouteDef]:
+    [namespace] = [each for each in namespaces if isinstance(each, chat.ChatNamespace)]
+    api = _api(settings, realtime, settings.ws_message_size_limit)
     service = namespace.service
     return [
         *routes.routes(service, api),

@@ -111,7 +111,7 @@ async def test_faults_of_the_surroundings_are_one_line_each(tmp_path: Path) -> N
     for command, environ, code, says in (
         ("migrate", {**secret, "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"}, 1, "cannot migrate"),
         ("migrate", {**secret, "DATABASE_URL": f"sqlite:///{tmp_path}"}, 1, "cannot migrate"),
-        ("serve", {**secret, "CONFIG_DIR": str(tmp_path / "none")}, 1, "agents.toml"),
+        ("serve", {**secret, "CONFIG_DIR": str(tmp_path / "none")}, 2, "agents.toml"),
         ("serve", {"DEBUG": "true", "DATA_DIR": str(tmp_path / "file")}, 2, "DATA_DIR"),
     ):
         exit_code, output = await run(command, cwd=tmp_path, **environ)

@@ -118,7 +118,7 @@ async def test_workers_need_redis(tmp_path: Path) -> None:
 async def test_workers_that_cannot_start_end_all(tmp_path: Path) -> None:
     wrong = settings(tmp_path, REDIS_URL="redis://127.0.0.1:9", CONFIG_DIR=str(tmp_path / "none"), PORT="0")
     code, output = await run("--workers", "2", cwd=tmp_path, **wrong)
-    assert code == 1
+    assert code == 2
     assert "agents.toml" in output
     with socket.socket() as taken:
         taken.bind((HOST, 0))

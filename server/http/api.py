@@ -30,14 +30,38 @@ log = structlog.get_logger(__name__)
 
 HEARTBEAT_SECONDS = 15.0
 
+#: A header that stands for the body's field of this name, where its schema has one and it is not said there.
+KEY_HEADER, KEY_FIELD = "Idempotency-Key", "idempotency_key"
+
 #: The events of an SSE response, each with its `type`.
 Stream = AsyncGenerator[Mapping[str, object], None]
-Handler = Callable[..., Awaitable[Mapping[str, object] | Stream]]
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file, whole or as it comes. The `filename` is the server's own choice: printable ASCII without quotes."""
+
+    filename: str
+    content_type: str
+    body: bytes | AsyncGenerator[bytes, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """With a status other than the endpoint's usual one."""
+
+    status: int
+    body: Mapping[str, object]
+
+
+Answer = Mapping[str, object] | Reply | Stream | Download
+Handler = Callable[..., Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`rate` names the limit it counts under, beside the one for any request; `timeout` is in seconds."""
+    """`rate` names the limit it counts under, beside the one for any request; `timeout` is in seconds. A `public` one
+    may be asked without a token, where its routes are made so."""
 
     method: str
     path: str
@@ -46,6 +70,7 @@ class Endpoint:
     status: int
     rate: str | None
     timeout: float | None
+    public: bool
 
     @property
     def parameters(self) -> list[str]:
@@ -61,13 +86,15 @@ def endpoint(
     status: int = HTTPStatus.OK,
     rate: str | None = None,
     timeout: float | None = None,
+    public: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Declares a method as the handler of a route: it is called with who asks and with the fields of path, query and
-    body as keyword arguments. The mapping it returns is the response; a generator is sent as SSE, event by event.
+    body as keyword arguments. The mapping it returns is the response, in a `Reply` with another status, a `Download` a
+    file; a generator is sent as SSE, event by event.
 
     What it raises before it returns is an error response. `timeout` replaces the one of all endpoints.
     """
-    declared = Endpoint(method, path, body, query, status, rate, timeout)
+    declared = Endpoint(method, path, body, query, status, rate, timeout, public)
 
     def declare(handler: Handler) -> Handler:
         wanted = list(inspect.signature(handler).parameters)[2:]
@@ -100,23 +127,25 @@ class Api:
         self._timeout = timeout
         self._heartbeat = heartbeat
 
-    def routes(self, namespace: str, *owners: object) -> list[web.RouteDef]:
-        """Every endpoint of the owners; what they count, they count as events of that namespace do."""
+    def routes(self, namespace: str, *owners: object, require_auth: bool = True) -> list[web.RouteDef]:
+        """Every endpoint of the owners; what they count, they count as events of that namespace do. Without
+        `require_auth` those that are `public` need no token."""
         return [
-            self._route(namespace, method.__func__.__dict__["endpoint"], method)
+            self._route(namespace, method.__func__.__dict__["endpoint"], method, require_auth=require_auth)
             for owner in owners
             for _, method in inspect.getmembers(owner, inspect.ismethod)
             if "endpoint" in method.__func__.__dict__
         ]
 
-    async def identify(self, request: web.Request) -> Identity:
+    async def identify(self, request: web.Request, *, required: bool = True) -> Identity:
         """Who asks, by the header alone: without a token there is nobody whose session it could be (SPEC §2).
 
         Raises TokenMissing, TokenExpired, TokenInvalid, and RateLimited for who asks too often.
         """
         authorization = request.headers.get(hdrs.AUTHORIZATION)
-        identity = await self._admission.identify(None, authorization, None, required=True)
-        await self._limits.hit(EVENT_RATE, "http", *identity.scope, shared=False)
+        identity = await self._admission.identify(None, authorization, None, required=required)
+        who = (request.remote,) if identity.anonymous else identity.scope
+        await self._limits.hit(EVENT_RATE, "http", *who, shared=False)
         return identity
 
     async def count(self, namespace: str, rate: str, identity: Identity) -> Mapping[str, object]:
@@ -127,16 +156,21 @@ class Api:
             remaining = await self._limits.hit(rate, "http", namespace, *identity.scope, shared=False)
         return {} if remaining is None else {"remaining": remaining}
 
-    def _route(self, namespace: str, declared: Endpoint, handler: Handler) -> web.RouteDef:
+    def _route(self, namespace: str, declared: Endpoint, handler: Handler, *, require_auth: bool) -> web.RouteDef:
+        required = require_auth or not declared.public
         path = Shape(Payload.from_dict({name: Identifier(required=True) for name in declared.parameters})())
         query = Shape((declared.query or Payload)())
         body = None if declared.body is None else Shape(declared.body())
 
-        async def answer(request: web.Request) -> Mapping[str, object] | Stream:
-            identity = await self.identify(request)
+        async def answer(request: web.Request) -> Answer:
+            identity = await self.identify(request, required=required)
             fields = path.load(dict(request.match_info)) | query.load(_parameters(request))
             if body is not None:
-                fields |= body.load(await self._read(request))
+                sent = await self._read(request)
+                key = request.headers.get(KEY_HEADER)
+                if key is not None and isinstance(sent, dict) and KEY_FIELD in body.schema.fields:
+                    sent = {KEY_FIELD: key, **sent}
+                fields |= body.load(sent)
             if declared.rate is None:
                 return await handler(identity, **fields)
             counted = await self.count(namespace, declared.rate, identity)
@@ -151,6 +185,10 @@ class Api:
                 if not deadline.expired():
                     raise
                 raise HandlerTimeout from None
+            if isinstance(answered, Reply):
+                return json_response(answered.body, answered.status)
+            if isinstance(answered, Download):
+                return await _sent(request, answered)
             if not isinstance(answered, Mapping):
                 return await self._stream(request, answered)
             if declared.method == hdrs.METH_GET:
@@ -211,6 +249,31 @@ async def _told(events: Stream, request: web.Request) -> Stream:
         internal = InternalError(secrets.token_hex(8))
         log.exception("stream failed", path=request.path, error_id=internal.error_id)
         yield {"type": "error", **internal.to_wire()}
+
+
+async def _sent(request: web.Request, download: Download) -> web.StreamResponse:
+    headers = {
+        hdrs.CONTENT_TYPE: download.content_type,
+        hdrs.CONTENT_DISPOSITION: f'attachment; filename="{download.filename}"',
+        hdrs.CACHE_CONTROL: "private, no-cache",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if isinstance(download.body, bytes):
+        return web.Response(body=download.body, headers=headers)
+    response = web.StreamResponse(headers=headers)
+    async with aclosing(download.body) as parts:
+        await response.prepare(request)
+        try:
+            async for part in parts:
+                await response.write(part)
+            await response.write_eof()
+        except ConnectionError:
+            log.debug("reader gone", path=request.path)
+        except Exception:
+            log.exception("download failed", path=request.path)
+            if request.transport is not None:
+                request.transport.abort()  # the reader must not take the part for the whole
+    return response
 
 
 def _parameters(request: web.Request) -> dict[str, str]:

@@ -73,7 +73,9 @@ def origins(allowed: Collection[str], *, allow_loopback: bool) -> Callable[..., 
         if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
             response = web.Response(status=204)
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = "GET, POST, PUT, PATCH, DELETE"
-            response.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = "Authorization, Content-Type, If-None-Match"
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = (
+                "Authorization, Content-Type, Idempotency-Key, If-None-Match"
+            )
             response.headers[hdrs.ACCESS_CONTROL_MAX_AGE] = str(PREFLIGHT_SECONDS)
             return response
         return await handler(request)

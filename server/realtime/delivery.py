@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Conflation:
+    """Of numbered events: one that replaced older ones of its `key` says how many, as `conflated`. With `seconds` a
+    client gets those of a key so far apart at least, the newest of what came meanwhile."""
+
+    key: Hashable
+    seconds: float = 0.0
+
+
+def conflated_by(conflate: Hashable | None) -> tuple[Hashable | None, float | None]:
+    """Its key, and the seconds of a `Conflation`."""
+    return (conflate.key, conflate.seconds) if isinstance(conflate, Conflation) else (conflate, None)
 
 
 class Delivery(Protocol):
@@ -22,7 +37,7 @@ class Delivery(Protocol):
 
         A `volatile` event is worthless once a newer one exists (typing, status, ticks): a slow reader may miss it,
         and recovery does not replay it. Of those that wait for a slow reader with the same `conflate`, only the newest
-        is kept; all others go ahead of them.
+        is kept; all others go ahead of them. It may be a `Conflation`.
         """
 
     async def emit_missing(self, event: str, payload: Mapping[str, object], *, room: str) -> bool:

@@ -17,6 +17,7 @@ from socketio import packet as wire
 from server.identity import Identity
 from server.realtime.engine import frames
 from server.realtime.link import Link, Member
+from server.realtime.pacing import Pacer
 from server.realtime.packets import encode
 from server.realtime.rooms import ALL
 
@@ -41,6 +42,7 @@ class Fanout(ABC):
         self._namespaces: dict[str, dict[str, Member]] = {}  # by sid
         self._rooms: dict[tuple[str, str], dict[str, Member]] = {}  # by namespace and room
         self._ack_ids = itertools.count(1)
+        self._pacer = Pacer()
 
     def __len__(self) -> int:
         """Members of all namespaces."""
@@ -224,6 +226,7 @@ class Fanout(ABC):
         members = self.members(namespace, room)
         now = [each for each in members if each.connected and not (skip and each.is_in(skip))]
         outlet = self.server.eio.outlet
+        self.server.statistics.messages_sent += len(now)
         if number is None:
             outlet.broadcast(plain, [member.outbox for member in now])
         else:
@@ -236,6 +239,23 @@ class Fanout(ABC):
                 continue
             if number is None or member.recoverable is None:
                 self._hold(member, plain)
+
+    def _spread_volatile(
+        self,
+        namespace: str,
+        room: str | Collection[str] | None,
+        skip: Collection[str],
+        parts: Sequence[str | bytes],
+        key: Hashable | None,
+        seconds: float | None,
+    ) -> None:
+        """`seconds`: of a `Conflation`."""
+        packet = frames.message(*parts, volatile=True, key=key, counts=seconds is not None)
+        if not seconds:
+            self._spread(namespace, room, skip, packet)
+            return
+        place = (key, room if room is None or isinstance(room, str) else tuple(room))
+        self._pacer.offer(place, seconds, packet, lambda newest: self._spread(namespace, room, skip, newest))
 
     def request(self, member: Member, arguments: list[Any], callback: Callback) -> int:
         """Sends an event that asks for an ack; the ack's id."""

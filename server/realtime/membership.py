@@ -72,8 +72,8 @@ class Membership:
         member = self.server.manager.member(connection_id, self.path)
         return None if member is None else member.connection
 
-    def members(self, room: str) -> list[Connection]:
-        """The connections in a room, on this node."""
+    def members(self, room: str | Collection[str]) -> list[Connection]:
+        """The connections in a room, or in any of several, on this node."""
         return [
             member.connection
             for member in self.server.manager.members(self.path, room)
@@ -81,6 +81,7 @@ class Membership:
         ]
 
     def begin(self, member: Member, connection: Connection) -> None:
+        self.server.statistics.total_connections += 1
         member.connection = connection
         member.membership = self
         member.inbox = Inbox(self.server.workers, self.handler_timeout)

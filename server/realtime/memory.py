@@ -9,6 +9,7 @@ from typing import Any
 from socketio import packet as wire
 
 from server.identity import Identity
+from server.realtime.delivery import conflated_by
 from server.realtime.engine import frames
 from server.realtime.fanout import Fanout, rooms_of
 from server.realtime.link import Member
@@ -82,9 +83,13 @@ class MemoryFanout(Fanout):
         logged = recovery is not None and recovery.watches(rooms)
         if not logged and not self.members(namespace, room):
             return
-        key = None if conflate is None else (namespace, arguments[0], conflate)
         parts = encode(wire.EVENT, namespace, arguments)
-        plain = frames.message(*parts, volatile=volatile, key=key)
+        if volatile:
+            key, seconds = conflated_by(conflate)
+            place = None if key is None else (namespace, arguments[0], key)
+            self._spread_volatile(namespace, room, skip, parts, place, seconds)
+            return
+        plain = frames.message(*parts)
         if recovery is None or not logged:
             self._spread(namespace, room, skip, plain)
             return

@@ -90,6 +90,10 @@ class Namespace(Membership):
                 name, payload, rate, attachment = declared
                 self._events[name] = Event(name, schema.Shape(payload()), method, rate, attachment)
 
+    def add(self, name: str, payload: type[schema.Payload], handler: Handler, *, rate: str | None = None) -> None:
+        """An event from outside: its handler is called with the namespace before the connection."""
+        self._events[name] = Event(name, schema.Shape(payload()), functools.partial(handler, self), rate)
+
     # -- what a namespace overrides -----------------------------------------------------------------------------
 
     async def greet(self, connection: Connection, *, recovered: bool) -> None:
@@ -273,6 +277,7 @@ class Namespace(Membership):
 
     async def handle(self, connection: Connection, name: str, arguments: Sequence[Any], reply: Reply | None) -> None:
         token = handling.set(connection.id)
+        self.server.statistics.messages_received += 1
         try:
             declared, fields = self._accept(connection, name, arguments)
             counted = await self._count_use(declared.rate, connection) if declared.rate is not None else {}
@@ -323,6 +328,7 @@ class Namespace(Membership):
         return {} if remaining is None else {"remaining": remaining}
 
     async def _answer(self, connection: Connection, reply: Reply | None, error: AtriumError) -> None:
+        self.server.statistics.errors += 1
         if reply is not None:
             reply({"ok": False, "error": error.to_wire()})
         else:

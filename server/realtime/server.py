@@ -43,6 +43,7 @@ from server.realtime.memory import MemoryFanout
 from server.realtime.namespace import EVENT_RATE, Namespace
 from server.realtime.packets import Packet
 from server.realtime.recovery import Bounds as RecoveryBounds
+from server.realtime.statistics import Statistics
 from server.realtime.tasks import Tasks
 from server.realtime.workers import Workers
 
@@ -101,6 +102,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
     ) -> None:
         self.bounds = bounds or Bounds(message_bytes=max_http_buffer_size)
         self.limits = limits or RateLimits({})
+        self.statistics = Statistics()
         self.admission = admission or Admission(NoTokens(), self.limits, max_connections=self.bounds.max_connections)
         self.event_rate = self.limits.rate(EVENT_RATE)
         self.single_session = single_session

@@ -52,7 +52,7 @@ class Store:
 
 
 @contextmanager
-def _sqlite() -> Iterator[Store]:
+def sqlite_store() -> Iterator[Store]:
     with tempfile.TemporaryDirectory() as directory:
         yield _migrated(Store(f"sqlite:///{directory}/atrium.db", "aiosqlite", lambda: 0.0))
 
@@ -244,7 +244,7 @@ MESSAGES = (
 )
 CATCH_UP = ("joins/s", "p50 ms", "p99 ms", "CPU µs", "db CPU µs", "wire B", "server busy %", "load busy %")
 KINDS: dict[str, tuple[str, Kind]] = {
-    "sqlite": ("SQLite, in the server's process", _sqlite),
+    "sqlite": ("SQLite, in the server's process", sqlite_store),
     "postgres": ("PostgreSQL, without fsync, on the load's core and in its share", _postgresql),
 }
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from redis import Redis
 
 from server.auth.tokens import mint
 from server.realtime.cluster.keys import Keys
-from tests.bench.load import Client, Load
+from tests.bench.load import Load
 from tests.bench.peers import ATRIUM, NODE, SECRET, Cluster, Peer, Server, clustered, serving
 from tests.bench.servers.atrium import REDIS_PREFIX
 from tests.bench.workloads import Broadcast, Figures, Target, Workload, measured, text, tokens
@@ -70,7 +70,7 @@ def _bystander(peer: Peer) -> Figures:
         load = Load(emitting.port, peer.dialect)
         load.connect(tokens(MEMBERS))
         load.connect(tokens(OTHERS), port=bystander.port)
-        _ask(load, load.clients[:MEMBERS], "join", {"room": HALL})
+        load.ask(load.clients[:MEMBERS], "join", {"room": HALL})
         hall.expected(load, peer)
         hall.emit(load, peer, hall.pattern, 500, hall.interval_ms)
         with _share(bystander, figures, "idle %"):
@@ -89,14 +89,6 @@ def _share(server: Server, figures: Figures, name: str) -> Iterator[None]:
     began, cpu = time.monotonic(), server.cpu_seconds()
     yield
     figures[name] = 100 * (server.cpu_seconds() - cpu) / (time.monotonic() - began)
-
-
-def _ask(load: Load, clients: Sequence[Client], event: str, payload: object) -> None:
-    """Returns when each has its ack."""
-    load.answer(b'43/bench,7[{"ok":true', lambda client: None)
-    for client in clients:
-        load.send(client, f"42{NAMESPACE},7{json.dumps([event, payload])}".encode())
-    load.receive(messages=len(clients))
 
 
 # -- replay ---------------------------------------------------------------------------------------------------------
@@ -140,7 +132,7 @@ def _replay(peer: Peer) -> Figures:
 
 
 def _fill(load: Load, messages: int) -> None:
-    _ask(load, load.clients[:1], "fill", {"room": HALL, "messages": messages, "payload": text(300)[0]})
+    load.ask(load.clients[:1], "fill", {"room": HALL, "messages": messages, "payload": text(300)[0]})
     load.receive(seconds=SETTLE_SECONDS)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import json
 import os
 import re
 import select
@@ -156,6 +157,21 @@ class Load:
     def send(self, client: Client, message: bytes) -> None:
         client.socket.sendall(masked(message) if self._dialect.path is not None else message)
 
+    def ask(self, clients: Sequence[Client], event: str, payload: object) -> None:
+        """Returns when each has its ack."""
+        namespace = self._dialect.namespace
+        self.answer(f'43{namespace},7[{{"ok":true'.encode(), lambda client: None)
+        for client in clients:
+            self.send(client, f"42{namespace},7{json.dumps([event, payload])}".encode())
+        self.receive(messages=len(clients))
+
+    def drain(self, seconds: float) -> None:
+        """Until nothing has come for so long."""
+        seen = -1
+        while self.wire_bytes != seen:
+            seen = self.wire_bytes
+            self.receive(seconds=seconds)
+
     def receive(self, *, messages: int | None = None, seconds: float = STALLED_SECONDS) -> None:
         """Until that many more have come, or else for that long. Raises Stalled when none comes for a while."""
         target = None if messages is None else self.delivered + messages
@@ -175,21 +191,24 @@ class Load:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        buffer = self._buffer
         for descriptor, _ in self._epoll.poll(TURN_SECONDS):
-            client = self._by_descriptor[descriptor]
-            size = client.socket.recv_into(buffer)
-            now = time.monotonic_ns()
-            self.wire_bytes += size
-            if not size:
-                raise Stalled("the server closed a connection")
-            if client.rest or not client.upgraded:
-                data = bytearray(client.rest)
-                data += memoryview(buffer)[:size]
-                client.rest = b""
-                self._read(client, data, len(data), now)
-            else:
-                self._read(client, buffer, size, now)
+            self._take(self._by_descriptor[descriptor])
+
+    def _take(self, client: Client, most: int = 0) -> None:
+        """What has come, `most` bytes of it where that is given. Raises BlockingIOError where nothing has."""
+        buffer = self._buffer
+        size = client.socket.recv_into(buffer, most, socket.MSG_DONTWAIT)
+        now = time.monotonic_ns()
+        self.wire_bytes += size
+        if not size:
+            raise Stalled("the server closed a connection")
+        if client.rest or not client.upgraded:
+            data = bytearray(client.rest)
+            data += memoryview(buffer)[:size]
+            client.rest = b""
+            self._read(client, data, len(data), now)
+        else:
+            self._read(client, buffer, size, now)
 
     def _read(self, client: Client, data: bytearray, end: int, now: int) -> None:
         at = 0

@@ -51,6 +51,11 @@ STOCK = Peer("stock", _python("stock"), pace=0.25)
 FASTAPI = Peer("fastapi", _python("fastapi_app", str(ROOT / ".venv/bench/bin/python")), Dialect("/ws", None))
 FLOOR = Peer("floor", _floor, Dialect(None, None))
 ATRIUM_CHAT = Peer("atrium", lambda directory: [*_python("atrium_chat")(directory), directory], CHAT)
+ATRIUM_TICKS = Peer("atrium", _python("atrium_ticks"), replace(SOCKETIO, namespace="/trading"))
+ATRIUM_MONITOR = replace(ATRIUM_CHAT, dialect=replace(SOCKETIO, namespace="/monitor", deflate=True))
+ATRIUM_PLANT = Peer(
+    "atrium", lambda directory: [*_python("atrium_plant")(directory), directory], ATRIUM_MONITOR.dialect
+)
 STOCK_CHAT = Peer("stock", _python("stock_chat"), CHAT)
 
 
@@ -133,10 +138,21 @@ def serving(peer: Peer, *options: str, port: int | None = None) -> Iterator[Serv
 
 
 @contextmanager
-def _running(command: list[str | Path], ready: str) -> Iterator[subprocess.Popen[str]]:
-    """On the servers' core, from the line on that says so."""
+def modbus_servers(servers: int, machines: int) -> Iterator[list[int]]:
+    """Their ports, on the load's core. Not all need be up yet."""
+    ports: set[int] = set()
+    while len(ports) < servers:
+        ports.add(free_port())
+    command: list[str | Path] = [*_python("plcs")(ROOT), str(machines), *map(str, ports)]
+    with _running(command, "machines on", LOAD_CORE):
+        yield sorted(ports)
+
+
+@contextmanager
+def _running(command: list[str | Path], ready: str, core: int = SERVER_CORE) -> Iterator[subprocess.Popen[str]]:
+    """From the line on that says so."""
     process = subprocess.Popen(
-        ["taskset", "-c", str(SERVER_CORE), *command],
+        ["taskset", "-c", str(core), *command],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

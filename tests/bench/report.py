@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
@@ -89,6 +90,8 @@ def _median(figures: Sequence[Figures], figure: str) -> float:
 
 def _cell(figure: str, values: Sequence[float]) -> str:
     middle = median(values)
+    if math.isnan(middle):
+        return "–"
     digits = 0 if middle >= 100 else 1 if middle >= 10 else 2
     if figure.endswith("busy %"):
         return f"{middle:.0f}{' ⚠' if figure.startswith('load') and middle > BUSY_PERCENT else ''}"

@@ -98,6 +98,7 @@ def configure(home: Path, port: int) -> Path:
     equipment.unlink()
     equipment.write_text(
         f'[groups.press]\nsource = "modbus"\nhost = "127.0.0.1"\nport = {port}\n'
+        "[groups.press.tags]\nstatus = { register = 0 }\nerror = { register = 1 }\nready = { register = 2 }\n"
         '[[machines]]\ncode = "KRCWO12ELOA101"\nname = "press"\ngroup = "press"\naddress = 0\n'
         '[[machines]]\ncode = "KRCWO12ELOA102"\nname = "other press"\ngroup = "press"\naddress = 10\n'
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -15,7 +15,7 @@ from marshmallow import fields
 from server.app import _authority  # the rules for tokens that a whole server has
 from server.errors import Conflict, Forbidden
 from server.http import middleware
-from server.http.api import Api, Stream, endpoint
+from server.http.api import Api, Download, Stream, endpoint
 from server.identity import Identity
 from server.realtime.admission import Admission
 from server.realtime.limits import Rate, RateLimits
@@ -64,6 +64,25 @@ class Notes:
         await asyncio.Event().wait()
         raise AssertionError
 
+    @endpoint("GET", "/public", public=True)
+    async def public(self, identity: Identity) -> Mapping[str, object]:
+        return {"anonymous": identity.anonymous}
+
+    @endpoint("GET", "/file/{kind}")
+    async def file(self, identity: Identity, kind: str) -> Download:
+        return Download("notes.csv", "text/csv; charset=utf-8", b"whole" if kind == "whole" else self._parts(kind))
+
+    async def _parts(self, kind: str) -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"first,"
+            if kind == "broken":
+                raise ZeroDivisionError
+            while kind == "endless":
+                yield b"x" * 100_000
+            yield b"second"
+        finally:
+            self.left.set()
+
     @endpoint("POST", "/notes/late")
     async def late(self, identity: Identity) -> Mapping[str, object]:
         raise TimeoutError("of something else")
@@ -110,10 +129,11 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     limits = RateLimits(rates)
     admission = Admission(_authority(running.settings(), None), limits, max_connections=1)
     options = {"heartbeat": 15.0} | getattr(request, "param", {})
+    require_auth = options.pop("require_auth", True)
     api = Api(admission, limits, max_body=MAX_BODY, **options)
     notes = Notes()
     app = web.Application(middlewares=[middleware.errors])
-    app.add_routes(api.routes("/chat", notes))
+    app.add_routes(api.routes("/chat", notes, require_auth=require_auth))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -425,3 +445,53 @@ async def test_who_left_before_it_began(server: Server, capsys: pytest.CaptureFi
     server.notes.go_on.set()
     assert (await server.call("POST", "/notes/touch"))[0] == 200
     assert "Traceback" not in capsys.readouterr().out
+
+
+# -- without a token, and files -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("server", [{"require_auth": False}], indirect=True)
+async def test_what_is_public_needs_no_token_and_all_else_does(server: Server) -> None:
+    async with aiohttp.ClientSession(server.url) as visitor:
+        async with visitor.get("/public") as reply:
+            assert (reply.status, await reply.json()) == (200, {"anonymous": True})
+        async with visitor.get("/notes/1") as reply:
+            assert reply.status == 401
+        async with visitor.get("/public", headers={"Authorization": "Bearer forged"}) as reply:
+            assert reply.status == 401
+        statuses = [(await visitor.get("/public")).status for _ in range(12)]
+    assert statuses[-1] == 429
+    assert (await server.call("GET", "/public"))[1] == {"anonymous": False}
+
+
+async def test_what_is_public_needs_one_where_its_routes_do(server: Server) -> None:
+    async with aiohttp.ClientSession(server.url) as visitor, visitor.get("/public") as reply:
+        assert reply.status == 401
+
+
+@pytest.mark.parametrize(("kind", "body"), [("whole", "whole"), ("parts", "first,second")])
+async def test_a_file_is_sent_as_one(server: Server, kind: str, body: str) -> None:
+    headers = {"Authorization": f"Bearer {running.token()}"}
+    async with aiohttp.ClientSession(server.url, headers=headers) as reader, reader.get(f"/file/{kind}") as reply:
+        assert (reply.status, await reply.text()) == (200, body)
+        assert reply.headers["Content-Disposition"] == 'attachment; filename="notes.csv"'
+        assert reply.headers["Content-Type"] == "text/csv; charset=utf-8"
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_file_that_breaks_off_is_not_taken_for_whole(server: Server) -> None:
+    headers = {"Authorization": f"Bearer {running.token()}"}
+    async with aiohttp.ClientSession(server.url, headers=headers) as reader:
+        with pytest.raises(aiohttp.ClientError):
+            await (await reader.get("/file/broken")).read()
+    assert server.notes.left.is_set()
+
+
+async def test_who_leaves_a_file_ends_it(server: Server) -> None:
+    headers = {"Authorization": f"Bearer {running.token()}"}
+    async with aiohttp.ClientSession(server.url, headers=headers) as reader:
+        reply = await reader.get("/file/endless")
+        await reply.content.readexactly(1000)
+        reply.close()
+        async with asyncio.timeout(PATIENCE):
+            await server.notes.left.wait()

@@ -12,6 +12,7 @@ from server.realtime.fanout import Fanout
 from server.realtime.link import Handshake, Link, Member
 from server.realtime.memory import MemoryFanout
 from server.realtime.recovery import Bounds
+from server.realtime.statistics import Statistics
 from tests.support.managers import clustered
 
 
@@ -52,7 +53,8 @@ class Room:
         self.sessions = {id: Session(id) for id in ids}
         self.now = 0.0
         self.fanout = MemoryFanout(recovery, clock=lambda: self.now) if fanout is None else fanout
-        self.fanout.set_server(SimpleNamespace(eio=SimpleNamespace(sessions=self.sessions, outlet=Outlet())))  # type: ignore[arg-type]
+        engine = SimpleNamespace(sessions=self.sessions, outlet=Outlet())
+        self.fanout.set_server(SimpleNamespace(eio=engine, statistics=Statistics()))  # type: ignore[arg-type]
         self.sids: dict[str, str] = {}
         self.members: dict[str, Member] = {}
 

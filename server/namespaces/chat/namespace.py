@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from server.errors import ConfigError
@@ -189,6 +189,7 @@ def build(
     *,
     config: Path,
     agent_options: Mapping[str, Mapping[str, object]],
+    more_agents: Iterable[tuple[str, Mapping[str, object]]] = (),
     options: Options,
     max_file_size: int,
     allowed_file_types: Collection[str],
@@ -197,8 +198,9 @@ def build(
     others: Others | None = None,
     require_auth: bool,
 ) -> ChatNamespace:
-    """`agent_options`: of backends by name, where `agents.toml` does not say. Raises ConfigError."""
-    agents = roster.load(config, agent_options)
+    """`agent_options`: of backends by name, where `agents.toml` does not say; `more_agents`: who brings one beside its
+    own, and their tables. Raises ConfigError."""
+    agents = roster.load(config, agent_options, more_agents)
     if options.default_agent not in (None, *agents):
         raise ConfigError(
             f"{config / roster.FILE}: no agent with the id {options.default_agent}, which CHAT_DEFAULT_AGENT names"

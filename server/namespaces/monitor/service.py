@@ -1,6 +1,6 @@
-"""When machines are read, what is known of each, and the status that everyone is sent every period.
+"""What is known of each machine, and the status that everyone is sent every period.
 
-How a machine is read is its source's; who is connected is the namespace's.
+How a machine is read is its source's, when is `polling.py`'s; who is connected is the namespace's.
 
 Of many nodes the one with the lease reads, and tells the others; each sends the status to its own clients, all at the
 same moments of the world's clock, right after a read. Where nobody reads - the lease changes hands, or Redis is away
@@ -11,137 +11,134 @@ one reader only, and an old value is worse than none.
 from __future__ import annotations
 
 import asyncio
-import math
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from server.namespaces.monitor import schemas
 from server.namespaces.monitor.catalogue import Machine
-from server.namespaces.monitor.schemas import NEVER_READ, Reading
+from server.namespaces.monitor.filters import Snapshot
+from server.namespaces.monitor.polling import LAST_RETRY_SECONDS, Clock, Readings, Schedule, poll
+from server.namespaces.monitor.schemas import NEVER_READ, Reading, Status
 from server.namespaces.monitor.sources import Source, SourceError
 from server.realtime.leases import Lease, News, SoleLease
-from server.timestamps import utc_now
 
 log = structlog.get_logger(__name__)
 
-#: Two, so that a machine that falls silent right after it was read is found out within the period, and shown with the
-#: next status: disconnected within two periods (SPEC §6).
-READS_PER_PERIOD = 2
-TIMEOUT_SHARE = 0.8  # of the time between two reads
-#: Shorter than any suspension in which another node takes over: a process does not go on with a read after one.
-LONGEST_READ_SECONDS = 2.0
 #: Seconds from a read to the status that shows it: time for devices to answer, within the 100 ms of SPEC §6.
 LEAD_SECONDS = 0.05
 LEAD_SHARE = 0.1  # of the period, where that is shorter
-FIRST_RETRY_SECONDS = 0.5
-LAST_RETRY_SECONDS = 5.0
-#: From one reading to what other nodes are told: of the other sources' in the same moment.
+#: From one reading that other nodes are told to the next: of the other sources' in the same moment together.
 GATHER_SECONDS = 0.01
+#: What this node read itself is believed for so many periods: also a source that hangs and cannot be cancelled, or a
+#: loop that was held up, is shown as what it is.
+BELIEVED_PERIODS = 2
+#: Newcomers within so many seconds are shown the same, however many come at once.
+SHARED_SECONDS = 0.02
 
 
-class Schedule:
-    """The moments start, grid + period, grid + 2 periods…: none is given twice, missed ones are skipped, but the
-    first never is. The grid's origin is the start, or at most half a period off."""
+class Journal(Protocol):
+    """Keeps what became of machines: their changes, and the alarms that follow."""
 
-    def __init__(self, start: float, period: float, *, grid: float | None = None) -> None:
-        self._start = start
-        self._grid = start if grid is None else grid
-        self._period = period
-        self._given: int | None = None
+    async def keep(self) -> None:
+        """As long as this node reads: goes on where the last reader left off, then stores what `saw` brings; until
+        cancelled. Retries where the database is away."""
 
-    def next(self, now: float) -> float:
-        """A timer may fire early: the moment that was given last is not given again even when `now` is before it."""
-        if self._given is None:
-            self._given = 0
-            return self._start
-        self._given = max(self._given + 1, math.ceil((now - self._grid) / self._period))
-        return self._grid + self._given * self._period
+    def saw(self, statuses: Mapping[str, Status], at: datetime) -> None:
+        """Of machines just read, or found disconnected, by code, changed or not. Waits for nothing."""
 
 
 @dataclass(slots=True)
 class _Known:
-    """The last good reading of a machine. `connected` is None until its first read ended, well or not; that was known
-    here `at` this time, from the holder of the lease with this `fence`."""
+    """The last good reading of a machine, and when it was `read` here or elsewhere; it was new when it was `updated`.
+    `connected` is None until its first read ended, well or not; that was known here `at` this time, from the holder of
+    the lease with this `fence`."""
 
     reading: Reading
     updated: datetime
+    read: datetime | None = None
     connected: bool | None = None
     at: float = 0.0
     fence: int = 0
 
+    @property
+    def status(self) -> Status:
+        return self.reading.status if self.connected else "disconnected"
+
 
 class MonitorService:
-    """`show` sends a status to this node's clients. `clock` is monotonic and in seconds; `sleep` sleeps by it."""
+    """`show` sends a status to this node's clients. Another `journal` may be put in its place before the start."""
 
     def __init__(
         self,
-        show: Callable[[Mapping[str, object]], None],
+        show: Callable[[Snapshot], None],
         machines: Sequence[Machine],
         sources: Sequence[Source],
         *,
         period: float,
         lease: Lease | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        now: Callable[[], datetime] = utc_now,
+        journal: Journal | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._show = show
         self._machines = machines
         self._sources = sources
         self._period = period
         self._lease = lease or SoleLease()
-        self._clock = clock
-        self._sleep = sleep
-        self._now = now
-        started = now()
+        self.journal = journal
+        self._clock = clock or Clock()
+        started = self._clock.now()
         self._known = {machine.code: _Known(NEVER_READ, started) for machine in machines}
         self._sent = False
-        self._unshared = asyncio.Event()
+        self._shared: tuple[float, Snapshot] | None = None
+        self._untold: set[str] = set()
+        self._untold_some = asyncio.Event()
         self._lease.follow(self._hear)
 
     def work(self) -> Iterable[tuple[str, Coroutine[Any, Any, None]]]:
         """What runs, by name, from the start of the server to its end."""
         yield "poll", self._lease.hold(self._poll)
-        yield "status", self._tell(self._schedule(self._period, min(LEAD_SECONDS, self._period * LEAD_SHARE)))
+        lead = min(LEAD_SECONDS, self._period * LEAD_SHARE)
+        yield "status", self._tell(self._clock.schedule(self._period, lead))
 
-    def _schedule(self, period: float, lead: float = 0.0) -> Schedule:
-        """From now on, then at the same moments on every node."""
-        start = self._clock() + lead
-        return Schedule(start, period, grid=start - math.remainder(self._now().timestamp(), period))
+    def newest(self) -> Snapshot | None:
+        """What is known now; None before the first status was sent, which everyone gets."""
+        if not self._sent:
+            return None
+        now = self._clock.monotonic()
+        if self._shared is None or now - self._shared[0] > SHARED_SECONDS:
+            self._shared = now, self.snapshot()
+        return self._shared[1]
 
-    def newest(self) -> dict[str, object] | None:
-        """The status as it is known now; None before the first was sent, which everyone gets."""
-        return self._status() if self._sent else None
+    def snapshot(self) -> Snapshot:
+        now = self._clock.monotonic()
+        return Snapshot(self._clock.now(), [(each.line, self._equipment(each, now)) for each in self._machines])
 
-    def _status(self) -> dict[str, object]:
-        return schemas.equipment_status([self._equipment(machine) for machine in self._machines], self._now())
-
-    def _equipment(self, machine: Machine) -> schemas.Equipment:
+    def _equipment(self, machine: Machine, now: float) -> schemas.Equipment:
         known = self._known[machine.code]
         return schemas.equipment(
             machine.code,
             machine.name,
             known.reading,
-            connected=known.connected is True and self._is_fresh(known),
+            connected=known.connected is True and self._is_fresh(known, now),
             last_updated=known.updated,
+            server_time=known.read,
         )
 
-    def _is_fresh(self, known: _Known) -> bool:
+    def _is_fresh(self, known: _Known, now: float) -> bool:
         """It was read by this node, which still reads it, or by another one within a period."""
         reads = self._lease.held and known.fence == self._lease.fence
-        return reads or self._clock() - known.at <= self._period
+        return now - known.at <= self._period * (BELIEVED_PERIODS if reads else 1)
 
     async def _tell(self, schedule: Schedule) -> None:
         while True:
-            await self._until(schedule)
+            await self._clock.until(schedule)
             self._sent = True
             try:
-                self._show(self._status())
+                self._show(self.snapshot())
             except Exception:  # one status that is not delivered may not be the last
                 log.exception("status not delivered")
 
@@ -149,92 +146,100 @@ class MonitorService:
         """Each source by itself."""
         async with asyncio.TaskGroup() as group:
             for source in self._sources:
-                schedule = self._schedule(self._period / READS_PER_PERIOD)
-                group.create_task(self._read(source, schedule), name=f"read {source.name}")
+                reading = poll(
+                    source, self._record, period=self._period, clock=self._clock, held=lambda: self._lease.held
+                )
+                group.create_task(reading, name=f"read {source.name}")
             group.create_task(self._share(), name="share")
+            if self.journal is not None:
+                group.create_task(self._keep(self.journal), name="journal")
 
-    async def _read(self, source: Source, schedule: Schedule) -> None:
-        retry = FIRST_RETRY_SECONDS
-        timeout = min(self._period / READS_PER_PERIOD * TIMEOUT_SHARE, LONGEST_READ_SECONDS)
-        try:
-            while True:
-                await self._until(schedule)
-                if not self._lease.held:
-                    return
-                try:
-                    async with asyncio.timeout(timeout):
-                        readings = await source.read()
-                except Exception as error:  # whatever ails a source is a matter of its own machines
-                    self._record(source, dict.fromkeys(source.codes, _fault(source, error)))
-                    await source.close()
-                    await self._sleep(retry)
-                    retry = min(2 * retry, LAST_RETRY_SECONDS)
-                else:
-                    self._record(source, readings)
-                    retry = FIRST_RETRY_SECONDS
-        finally:
-            await source.close()
+    async def _keep(self, journal: Journal) -> None:
+        """Machines are read whether or not anybody remembers it."""
+        while True:
+            try:
+                return await journal.keep()
+            except Exception:
+                log.exception("journal failed")
+                await self._clock.sleep(LAST_RETRY_SECONDS)
 
     async def _share(self) -> None:
         """Tells other nodes what this one has read, soon after."""
         while True:
-            await self._unshared.wait()
-            self._unshared.clear()
-            self._lease.tell(
-                {
-                    code: [known.connected, *_flags(known.reading), known.updated.timestamp()]
-                    for code, known in self._known.items()
-                    if known.fence == self._lease.fence
-                }
-            )
-            await self._sleep(GATHER_SECONDS)
+            await self._untold_some.wait()
+            self._untold_some.clear()
+            codes, self._untold = self._untold, set()
+            news = {code: _packed(known) for code in codes if (known := self._known[code]).fence == self._lease.fence}
+            self._lease.tell(news)
+            await self._clock.sleep(GATHER_SECONDS)
 
     def _hear(self, fence: int, news: News) -> None:
         """Of other machines too, while a new configuration is rolled out."""
-        at = self._clock()
-        for code, (connected, running, error, ready, updated) in news.items():
-            reading = Reading(running=running, error=error, ready=ready)
-            self._known[code] = _Known(reading, datetime.fromtimestamp(updated, UTC), connected, at, fence)
+        at = self._clock.monotonic()
+        for code in news.keys() & self._known.keys():
+            self._known[code] = _unpacked(news[code], at, fence)
 
-    async def _until(self, schedule: Schedule) -> None:
-        now = self._clock()
-        await self._sleep(max(0.0, schedule.next(now) - now))
-
-    def _record(self, source: Source, readings: Mapping[str, Reading | SourceError]) -> None:
+    def _record(self, source: Source, readings: Readings) -> None:
         if not self._lease.held:
             return  # this process was suspended: another node reads
-        now, at, fence = self._now(), self._clock(), self._lease.fence
+        now, at, fence = self._clock.now(), self._clock.monotonic(), self._lease.fence
         lost: list[str] = []
         back: list[str] = []
-        reason: SourceError | None = None
+        reason: object = None
         for code in source.codes:
             known = self._known[code]
             known.at, known.fence = at, fence
-            reading = readings.get(code) or SourceError("its source gave no reading")
-            if isinstance(reading, SourceError):
+            reading = readings.get(code)
+            if not isinstance(reading, Reading) or reading.status == "disconnected":
                 if known.connected is not False:
                     lost.append(code)
-                    reason = reason or reading
+                    reason = reason or _why(reading)
                 known.connected = False
-            else:
-                if known.connected is False:
-                    back.append(code)
-                known.reading, known.updated, known.connected = reading, now, True
-        self._unshared.set()
+                continue
+            if known.connected is False:
+                back.append(code)
+            if reading.quality != "stale":
+                known.updated = now
+            known.reading, known.read, known.connected = reading, now, True
+        self._untold.update(source.codes)
+        self._untold_some.set()
         if lost:
             log.warning("equipment disconnected", source=source.name, equipment=lost, reason=str(reason))
         if back:
             log.info("equipment connected", source=source.name, equipment=back)
+        if self.journal is not None:
+            try:
+                self.journal.saw({code: self._known[code].status for code in source.codes}, now)
+            except Exception:
+                log.exception("journal failed")
 
 
-def _flags(reading: Reading) -> tuple[bool, bool, bool]:
-    return reading.running, reading.error, reading.ready
+def _why(reading: Reading | SourceError | None) -> str:
+    if isinstance(reading, Reading):
+        return "its tags say so"
+    return "its source gave no reading" if reading is None else str(reading)
 
 
-def _fault(source: Source, error: Exception) -> SourceError:
-    if isinstance(error, SourceError):
-        return error
-    if isinstance(error, TimeoutError):
-        return SourceError("no answer in time")
-    log.error("equipment source failed", source=source.name, exc_info=error)
-    return SourceError(type(error).__name__)
+def _packed(known: _Known) -> list[object]:
+    reading, told, read = known.reading, known.reading.source_time, known.read
+    return [
+        known.connected,
+        reading.status,
+        reading.quality,
+        None if told is None else told.isoformat(),
+        known.updated.timestamp(),
+        None if read is None else read.timestamp(),
+    ]
+
+
+def _unpacked(packed: Sequence[Any], at: float, fence: int) -> _Known:
+    connected, status, quality, told, updated, read = packed
+    reading = Reading(status, quality, None if told is None else datetime.fromisoformat(told))
+    return _Known(
+        reading,
+        datetime.fromtimestamp(updated, UTC),
+        None if read is None else datetime.fromtimestamp(read, UTC),
+        connected,
+        at,
+        fence,
+    )

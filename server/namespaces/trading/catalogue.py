@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields, validate, validates_schema
 
+from server import config_file
 from server.auth import policy
 from server.errors import ConfigError, Forbidden
 from server.identity import Identity
 from server.realtime.schema import Count, Flag, Identifier, Payload
 
 FILE = "channels.toml"
+MAX_CLASSES = 1000  # each is looked at for every new channel
+MAX_NAME_CHARS = 100  # as of a channel's name
 
 Action = Literal["subscribe", "publish", "chat"]
 
@@ -48,8 +51,10 @@ class Pattern:
 @dataclass(frozen=True, slots=True)
 class ChannelClass:
     """A `shared` class carries what is said outside any tenant, market data above all, to every tenant; what is said
-    inside a tenant stays there. A `personal` one reaches all of its owner's connections, subscribed or not.
-    A `conflate_key` makes messages volatile: a slow reader may miss one that a newer one replaces."""
+    inside a tenant stays there. A `personal` one reaches all of its owner's connections, a `group` all of its members',
+    subscribed or not. A `conflate_key` makes messages volatile: a slow reader may miss one that a newer one replaces;
+    at a `conflate_rate`, in messages a second of each key, so may everybody. All of a `wildcard` class's channels may
+    be subscribed at once."""
 
     pattern: Pattern
     grants: Mapping[Action, frozenset[str]]
@@ -59,10 +64,21 @@ class ChannelClass:
     priority: str
     conflate_key: str | None
     shared: bool
+    conflate_rate: float | None = None
+    wildcard: bool = False
 
     @property
     def personal(self) -> bool:
         return policy.OWNER in self.grants["subscribe"]
+
+    @property
+    def group(self) -> bool:
+        return policy.MEMBERS in self.grants["subscribe"]
+
+    @property
+    def wildcard_name(self) -> str | None:
+        """What one subscribes to for all channels of the class, `ticks:*`."""
+        return self.pattern.text if self.wildcard else None
 
     def owner(self, channel: str) -> str | None:
         return self.pattern.match(channel) if self.pattern.variable else None
@@ -73,42 +89,124 @@ class ChannelClass:
 
 class Catalogue:
     def __init__(self, classes: Sequence[ChannelClass]) -> None:
-        self._classes = tuple(classes)
+        self.classes = tuple(classes)
+        self._wildcards = {each.wildcard_name: each for each in classes if each.wildcard}
 
     def find(self, channel: str) -> ChannelClass:
         """The first class in file order that the name is of. Raises Forbidden for a name of none (SPEC §5)."""
-        for each in self._classes:
+        for each in self.classes:
             if each.pattern.match(channel) is not None:
                 return each
         raise Forbidden(f"There is no kind of channel that {channel!r} could be")
 
+    def find_wildcard(self, name: str) -> ChannelClass | None:
+        """The class that may be subscribed as a whole by this very text."""
+        return self._wildcards.get(name)
 
-def load(path: Path) -> Catalogue:
-    """Raises ConfigError naming the file, the class and what is wrong."""
-    try:
-        tables = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-    classes: list[ChannelClass] = []
-    for name, table in tables.items():
+
+def load(path: Path, more: Sequence[tuple[str, str, Mapping[str, object]]] = ()) -> Catalogue:
+    """The file's classes, and after them `more`: who brings one, its name and table. Raises ConfigError with every
+    fault: the file and line, or who, and the class and the key."""
+    file = config_file.read(path)
+    reader = _Reader()
+    for name, table in file.data.items():
+        reader.read(name, table, lambda text, keys: file.fault(text, *keys))
+    if not file.data:
+        reader.faults.append(f"{path}: there is no channel class in it")
+    for who, name, table in more:
+        reader.read(name, table, _brought_by(who))
+    if len(file.data) + len(more) > MAX_CLASSES:
+        reader.faults.append(f"{path}: more than {MAX_CLASSES} channel classes")
+    if reader.faults:
+        raise ConfigError("\n".join(reader.faults))
+    return Catalogue(reader.classes)
+
+
+def _brought_by(who: str) -> Callable[[str, config_file.Keys], str]:
+    return lambda text, _: f"{who}: {text}"
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.classes: list[ChannelClass] = []
+        self.faults: list[str] = []
+        self._patterns: list[Pattern] = []
+
+    def read(self, name: str, table: object, placed: Callable[[str, config_file.Keys], str]) -> None:
+        """`placed` puts before a text where its keys are."""
+        for keys, text in self._read(name, table):
+            inner = ".".join(str(key) for key in keys)
+            self.faults.append(placed(f"[{_quoted(name)}] {inner}{': ' if inner else ''}{text}", (name, *keys)))
+
+    def _read(self, name: str, table: object) -> Iterator[tuple[config_file.Keys, str]]:
+        pattern = _pattern(name)
+        if pattern is None:
+            yield (), f"A name is lower-case, at most {MAX_NAME_CHARS}, and `*` or `{{variable}}` may only end it."
+        else:
+            for earlier in self._patterns[:MAX_CLASSES]:
+                if earlier.covers(pattern):
+                    yield (), f"{earlier.text!r} above it already has all of its names."
+            self._patterns.append(pattern)
+        if not isinstance(table, Mapping):
+            yield (), "Must be a table."
+            return
         try:
-            each = _parse(name, table)
-            _check_reachable(each, classes)
+            loaded = _Class().load(table)
         except ValidationError as error:
-            raise ConfigError(f"{path}: channel class {name!r}: {_line(error.normalized_messages())}") from None
-        classes.append(each)
-    if not classes:
-        raise ConfigError(f"{path}: there is no channel class in it")
-    return Catalogue(classes)
+            yield from config_file.faults(error.normalized_messages())
+            return
+        if pattern is not None:
+            each = _channel_class(pattern, loaded)
+            yield from _contradictions(each)
+            self.classes.append(each)
 
 
-def _check_reachable(each: ChannelClass, classes: Sequence[ChannelClass]) -> None:
-    """Raises ValidationError where an earlier one has all of its names."""
-    for earlier in classes:
-        if earlier.pattern.covers(each.pattern):
-            raise ValidationError(f"{earlier.pattern.text!r} above it already has all of its names.")
+def _quoted(name: str) -> str:
+    """As TOML writes it; one line, whatever it is."""
+    return json.dumps(name[:MAX_NAME_CHARS], ensure_ascii=False)
+
+
+def _pattern(name: str) -> Pattern | None:
+    matched = _PATTERN.fullmatch(name)
+    if matched is None or len(name) > MAX_NAME_CHARS:
+        return None
+    tail = matched["tail"] or ""
+    return Pattern(name, matched["head"], open_ended=bool(tail), variable=tail.startswith("{"))
+
+
+def _channel_class(pattern: Pattern, loaded: Mapping[str, Any]) -> ChannelClass:
+    history, conflate = loaded["history"] or {}, loaded["conflate"] or {}
+    return ChannelClass(
+        pattern,
+        {
+            "subscribe": frozenset(loaded["subscribe"]),
+            "publish": frozenset(loaded["publish"]),
+            "chat": frozenset(loaded["chat"]),
+        },
+        history_count=history.get("count", 0),
+        history_seconds=history.get("seconds", 0),
+        presence=loaded["presence"],
+        priority=loaded["priority"],
+        conflate_key=conflate.get("key"),
+        shared=loaded["shared"],
+        conflate_rate=conflate.get("rate"),
+        wildcard=loaded["wildcard"],
+    )
+
+
+def _contradictions(each: ChannelClass) -> Iterator[tuple[config_file.Keys, str]]:
+    """Between the name and the rules."""
+    if not each.pattern.variable:
+        for action, grants in each.grants.items():
+            if grants & {policy.OWNER, policy.MEMBERS}:
+                yield (action,), "`owner` and `members` need a `{variable}` in the name."
+    elif each.shared:
+        yield ("shared",), _NOT_SHARED
+    if each.wildcard and (each.pattern.variable or not each.pattern.open_ended):
+        yield ("wildcard",), "Only where `*` ends the name."
+
+
+_NOT_SHARED = "What people say or own stays in their tenant: not with `shared`."
 
 
 def _grant(value: str) -> None:
@@ -127,8 +225,16 @@ class _History(Payload):
     seconds = Count(least=1, most=30 * 86_400, required=True)
 
 
+class _Rate(fields.Float):
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
+        if isinstance(value, str):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class _Conflate(Payload):
     key = Identifier(required=True)
+    rate = _Rate(load_default=None, validate=validate.Range(min=0.1, max=1000))
 
 
 class _Class(Payload):
@@ -140,48 +246,14 @@ class _Class(Payload):
     priority = fields.String(load_default="normal", validate=validate.OneOf(["normal", "high"]))
     conflate = fields.Nested(_Conflate, load_default=None)
     shared = Flag(load_default=False)
+    wildcard = Flag(load_default=False)
 
-
-def _parse(name: str, table: Any) -> ChannelClass:
-    matched = _PATTERN.fullmatch(name)
-    if matched is None:
-        raise ValidationError("A name is lower-case, and `*` or `{variable}` may only end it.")
-    if not isinstance(table, Mapping):
-        raise ValidationError("Must be a table.")
-    loaded = _Class().load(table)
-    tail = matched["tail"] or ""
-    pattern = Pattern(name, matched["head"], open_ended=bool(tail), variable=tail.startswith("{"))
-    history, conflate = loaded["history"] or {}, loaded["conflate"] or {}
-    each = ChannelClass(
-        pattern,
-        {
-            "subscribe": frozenset(loaded["subscribe"]),
-            "publish": frozenset(loaded["publish"]),
-            "chat": frozenset(loaded["chat"]),
-        },
-        history_count=history.get("count", 0),
-        history_seconds=history.get("seconds", 0),
-        presence=loaded["presence"],
-        priority=loaded["priority"],
-        conflate_key=conflate.get("key"),
-        shared=loaded["shared"],
-    )
-    _check(each)
-    return each
-
-
-def _check(each: ChannelClass) -> None:
-    words = frozenset[str]().union(*each.grants.values())
-    if not each.pattern.variable and words & {policy.OWNER, policy.MEMBERS}:
-        raise ValidationError("`owner` and `members` need a `{variable}` in the name.")
-    if each.shared and (each.pattern.variable or each.grants["chat"]):
-        raise ValidationError("What people say or own stays in their tenant: not with `shared`.")
-
-
-def _line(messages: object, path: str = "") -> str:
-    """`history.count: Not a valid integer.`"""
-    if isinstance(messages, Mapping):
-        inner = (_line(each, path if key == "_schema" else f"{path}.{key}") for key, each in messages.items())
-        return "; ".join(inner)
-    text = " ".join(str(each) for each in messages) if isinstance(messages, list) else str(messages)
-    return f"{path[1:]}: {text}" if path else text
+    @validates_schema(skip_on_field_errors=True)
+    def _agrees(self, data: Mapping[str, Any], **_: object) -> None:
+        found: dict[str, list[str]] = {}
+        if data["shared"] and data["chat"]:
+            found["shared"] = [_NOT_SHARED]
+        if data["priority"] == "high" and data["conflate"] is not None:
+            found["conflate"] = ["It skips messages, and `priority` high loses none: not both."]
+        if found:
+            raise ValidationError(found)

@@ -2,7 +2,8 @@
 
 Of each channel there are HASH `channel` (epoch, seq) and LIST `history`; of all of them ZSET `channels` by last use and
 HASH `sizes` (bytes of history, under '' the sum). ZSET `copies` has the tenants' copies of a shared channel by last
-use. SET `reach` and a HASH of each node say how many clients are where. A channel's id is its room.
+use, and ZSET `followers` the tenants with subscribers of a whole shared class. SET `reach` and a HASH of each node say
+how many clients are where. A channel's id is its room, the tenant's prefix and the channel's name.
 """
 
 from __future__ import annotations
@@ -94,6 +95,15 @@ local function open(id, original)
   keep(id)
   return true
 end
+
+-- {id, name} of the channels of a class that a tenant has, those used last first.
+local function of_class(prefix)
+  local found, start = {}, prefix .. ask.head
+  for _, id in ipairs(redis.call('ZREVRANGE', base .. 'channels', 0, -1)) do
+    if id:sub(1, #start) == start and #id > #start then found[#found + 1] = {id, id:sub(#prefix + 1)} end
+  end
+  return found
+end
 """
 
 #: KEYS base. ARGV ask: `id`, `original` (of a tenant's copy, else ''), and what a client saw: `since`, `seen`.
@@ -110,6 +120,61 @@ if epoch ~= ask.since or missed < 0 or missed > redis.call('LLEN', history) then
   return {seq, epoch, 0, redis.call('LRANGE', history, 0, -1)}
 end
 return {seq, epoch, 1, missed == 0 and {} or redis.call('LRANGE', history, -missed, -1)}
+"""
+)
+
+#: The channels of a class. KEYS base. ARGV ask: `prefix` of the tenant's ids, `head` of the class's names, `followed`
+#: at most, and for a tenant of a shared class `original`, the prefix of what its channels are copies of, and
+#: `followers`. {name, seq, epoch, newest message or ''} for each.
+NEWEST = script(
+    _CHANNELS
+    + """
+if ask.original ~= '' then
+  redis.call('ZADD', base .. 'followers:' .. ask.followers, at(milliseconds), ask.prefix)
+  redis.call('PEXPIRE', base .. 'followers:' .. ask.followers, ask.lifetime)
+  for i, each in ipairs(of_class(ask.original)) do
+    if i <= ask.followed then open(ask.prefix .. each[2], each[1]) end
+  end
+end
+local newest = {}
+for i, each in ipairs(of_class(ask.prefix)) do
+  if i > ask.followed then break end
+  trim(each[1])
+  local seq, epoch = unpack(redis.call('HMGET', base .. 'channel:' .. each[1], 'seq', 'epoch'))
+  if seq then
+    newest[#newest + 1] = {each[2], seq, epoch, redis.call('LINDEX', base .. 'history:' .. each[1], -1) or ''}
+  end
+end
+return newest
+"""
+)
+
+#: The channels of a tenant by name. KEYS base. ARGV ask: `prefix` of its ids, and either `after` and `limit` or `name`.
+#: {name, seq, epoch, subscribers, how many messages are held, the newest of them or ''} for each.
+STATES = script(
+    _CHANNELS
+    + """
+local names = {}
+if ask.name then
+  names[1] = ask.name
+else
+  for _, id in ipairs(redis.call('ZRANGE', base .. 'channels', 0, -1)) do
+    local name = id:sub(#ask.prefix + 1)
+    if id:sub(1, #ask.prefix) == ask.prefix and name > ask.after then names[#names + 1] = name end
+  end
+  table.sort(names)
+end
+local states = {}
+for i = 1, math.min(#names, ask.limit) do
+  local id = ask.prefix .. names[i]
+  local seq, epoch = unpack(redis.call('HMGET', base .. 'channel:' .. id, 'seq', 'epoch'))
+  if seq then
+    local history = base .. 'history:' .. id
+    local held, newest = redis.call('LLEN', history), redis.call('LINDEX', history, -1) or ''
+    states[#states + 1] = {names[i], seq, epoch, reach(id), held, newest}
+  end
+end
+return states
 """
 )
 
@@ -134,7 +199,7 @@ if not open(ask.id, ask.original) then return false end
 if ask.number > 0 then redis.call('SET', KEYS[2], text(ask.number), 'PX', 3600000) end
 if KEYS[4] ~= base then redis.call('SET', KEYS[4], text(ask.heard), 'PX', ask.claim) end
 
-local function append(id, room, index)
+local function append(id, rooms, index)
   local channel, history = base .. 'channel:' .. id, base .. 'history:' .. id
   if ask.above > tonumber(redis.call('HGET', channel, 'seq')) then
     redis.call('HSET', channel, 'epoch', ask.epoch, 'seq', text(ask.above + 1))
@@ -156,26 +221,51 @@ local function append(id, room, index)
   end
   local body = '2' .. ask.path .. ',[' .. name .. ',{' .. payload .. ']'
   local sizes = '[' .. #body .. ']'
+  local channels = {}
+  for i, room in ipairs(rooms) do channels[i] = wire.channel .. room end
   if key ~= '' then
-    tell_volatile(wire, ask.origin, room, wire.channel .. room, key, sizes, body)
+    tell_volatile(wire, ask.origin, rooms, channels, key, sizes, body)
   else
     local number = ask.number > 0 and ask.number * ask.letters + index or 0
-    tell(wire, ask.number > 0 and ask.origin or 'outside', number, {room}, {wire.channel .. room}, '[]', sizes, body)
+    tell(wire, ask.number > 0 and ask.origin or 'outside', number, rooms, channels, '[]', sizes, body)
   end
   return seq
 end
 
-local seq = append(ask.id, ask.audience, 0)
-local subscribers = reach(ask.audience)
+-- Of a copy: its subscribers and those of the whole class, in its tenant.
+local function copy_rooms(copy)
+  if ask.followers == '' then return {copy} end
+  return {copy, copy:sub(1, #copy - #ask.name) .. ask.followers}
+end
+local function reach_all(rooms)
+  local total = 0
+  for _, room in ipairs(rooms) do total = total + reach(room) end
+  return total
+end
+
+if ask.shared and ask.followers ~= '' then
+  local followers = base .. 'followers:' .. ask.followers
+  for _, prefix in ipairs(redis.call('ZRANGE', followers, 0, -1)) do
+    if reach(prefix .. ask.followers) > 0 then
+      open(prefix .. ask.name, ask.id)
+    elseif tonumber(redis.call('ZSCORE', followers, prefix)) <= milliseconds - ask.idle * 1000 then
+      redis.call('ZREM', followers, prefix)
+    end
+  end
+end
+
+local seq = append(ask.id, ask.rooms, 0)
+local subscribers = reach_all(ask.reached)
 local copies = base .. 'copies:' .. ask.id
 for index, copy in ipairs(ask.shared and redis.call('ZRANGE', copies, 0, -1) or {}) do
-  local count = reach(copy)
+  local rooms = copy_rooms(copy)
+  local count = reach_all(rooms)
   local is_idle = count == 0 and tonumber(redis.call('ZSCORE', copies, copy)) <= milliseconds - ask.idle * 1000
   if is_idle then forget(copy) end
   if redis.call('EXISTS', base .. 'channel:' .. copy) == 0 then
     redis.call('ZREM', copies, copy)
   else
-    append(copy, copy, index)
+    append(copy, rooms, index)
     subscribers = subscribers + count
   end
 end

@@ -19,11 +19,13 @@ from server.errors import LimitExceeded
 from server.namespaces.trading.catalogue import ChannelClass
 from server.namespaces.trading.schemas import Since
 from server.realtime import rooms
+from server.realtime.delivery import Conflation
 from server.timestamps import iso_utc
 
 MAX_LOG_BYTES = 1024 * 1024  # what one subscription's ack may carry
 MAX_TOTAL_BYTES = 64 * 1024 * 1024
 EVICTION_TRIES = 32  # a search through all channels, for each new one, would stop everybody else
+MAX_FOLLOWED = 1000  # channels that a subscriber of a whole class is told of
 COPY_IDLE_SECONDS = 300  # a tenant's copy that nobody listened to for so long is not worth following
 
 
@@ -45,12 +47,13 @@ def new_epoch() -> str:
     return secrets.token_hex(8)
 
 
-def conflation(kind: ChannelClass, channel: str, body: Mapping[str, object]) -> tuple[str, str] | None:
+def conflation(kind: ChannelClass, channel: str, body: Mapping[str, object]) -> Conflation | None:
     """What a message is a newer version of, for classes that want only the newest."""
     if kind.conflate_key is None:
         return None
     data = body.get("data")
-    return channel, str(data.get(kind.conflate_key)) if isinstance(data, Mapping) else ""
+    value = str(data.get(kind.conflate_key)) if isinstance(data, Mapping) else ""
+    return Conflation((channel, value), 1 / kind.conflate_rate if kind.conflate_rate else 0.0)
 
 
 def room(tenant: str | None, channel: str) -> str:
@@ -58,10 +61,28 @@ def room(tenant: str | None, channel: str) -> str:
     return rooms.room_name(tenant, "channel", channel)
 
 
-def audience(tenant: str | None, channel: str, kind: ChannelClass) -> str:
-    """Whom a message reaches: the subscribers, or all of the owner's connections, subscribed or not."""
-    owner = kind.owner(channel) if kind.personal else None
-    return room(tenant, channel) if owner is None else rooms.user_room(tenant, owner)
+def wildcard_room(tenant: str | None, kind: ChannelClass) -> str:
+    """Who subscribed to all channels of a class: no channel's name holds a `*`."""
+    return room(tenant, kind.pattern.text)
+
+
+def group_room(tenant: str | None, channel: str) -> str:
+    """All connections of the members of a group's channel; each enters it at connect."""
+    return rooms.room_name(tenant, "group", channel)
+
+
+def audience(tenant: str | None, channel: str, kind: ChannelClass) -> tuple[str, ...]:
+    """Whom a message reaches: the subscribers, and all connections of an owner or of a group's members, subscribed or
+    not."""
+    subscribed = room(tenant, channel)
+    name = kind.owner(channel)
+    if name is not None and kind.personal:
+        return (rooms.user_room(tenant, name), subscribed)
+    if name is not None and kind.group:
+        return (group_room(tenant, channel), subscribed)
+    if kind.wildcard:
+        return (subscribed, wildcard_room(tenant, kind))
+    return (subscribed,)
 
 
 class ChannelLog:
@@ -122,13 +143,26 @@ class ChannelLog:
             self.bytes -= self._held.popleft().size
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelState:
+    """`held` messages of history, the newest of which was published `last_published` in seconds since the epoch;
+    `subscribers` of the channel by its own name, on all nodes."""
+
+    channel: str
+    seq: int
+    epoch: str
+    subscribers: int
+    held: int
+    last_published: float | None
+
+
 class ChannelLogs:
     """All logs, bounded in number and bytes. Those that nobody uses go first; one with subscribers never goes, though
-    it may lose its history. `in_use` says whether a log has subscribers."""
+    it may lose its history. `count` says how many are in a room here."""
 
     def __init__(
         self,
-        in_use: Callable[[ChannelLog], bool],
+        count: Callable[[str], int],
         *,
         most: int = 10_000,
         most_bytes: int = MAX_TOTAL_BYTES,
@@ -136,7 +170,7 @@ class ChannelLogs:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`first`: what new logs count from."""
-        self._in_use = in_use
+        self._count = count
         self._most = most
         self._most_bytes = most_bytes
         self._first = first
@@ -144,6 +178,7 @@ class ChannelLogs:
         self._bytes = 0
         self._logs: OrderedDict[tuple[str | None, str], ChannelLog] = OrderedDict()  # least recently used first
         self._copies: dict[str, dict[str, ChannelLog]] = {}  # of shared channels: name -> tenant -> log
+        self._followers: dict[str, set[str]] = {}  # tenants with subscribers of a whole shared class, by its pattern
 
     def __len__(self) -> int:
         return len(self._logs)
@@ -185,14 +220,51 @@ class ChannelLogs:
             return log.after(since, self._clock())
 
     def copies(self, log: ChannelLog) -> list[ChannelLog]:
-        """The tenants' logs that follow this one."""
-        if log.tenant is not None or log.channel not in self._copies:
+        """The tenants' logs that follow this one. To be asked before it gets a message: a new one begins as it is."""
+        if log.tenant is not None:
+            return []
+        for tenant in list(self._followers.get(log.kind.pattern.text, ())):
+            if self._count(wildcard_room(tenant, log.kind)):
+                self.open(tenant, log.channel, log.kind)
+            else:
+                self._followers[log.kind.pattern.text].discard(tenant)
+        if log.channel not in self._copies:
             return []
         stale = self._clock() - COPY_IDLE_SECONDS
         for copy in list(self._copies[log.channel].values()):
             if copy.used_at <= stale and not self._in_use(copy):
                 self._forget(copy)
         return list(self._copies.get(log.channel, {}).values())
+
+    def follow(self, tenant: str | None, kind: ChannelClass) -> list[ChannelLog]:
+        """All channels of a class, those used last first; of a shared one also those to come."""
+        if kind.shared and tenant is not None:
+            self._followers.setdefault(kind.pattern.text, set()).add(tenant)
+            for original in self._of(None, kind)[:MAX_FOLLOWED]:
+                self.open(tenant, original.channel, kind)
+        return self._of(tenant, kind)[:MAX_FOLLOWED]
+
+    def states(self, tenant: str | None, after: str, limit: int) -> list[ChannelState]:
+        """By name."""
+        names = sorted(name for of, name in self._logs if of == tenant and name > after)
+        return [state for name in names[:limit] if (state := self.state(tenant, name)) is not None]
+
+    def state(self, tenant: str | None, channel: str) -> ChannelState | None:
+        log = self._logs.get((tenant, channel))
+        if log is None:
+            return None
+        held = self.held(log)
+        ago = self._clock() - held[-1].at if held else None
+        subscribers = self._count(room(tenant, channel))
+        return ChannelState(
+            channel, log.seq, log.epoch, subscribers, len(held), None if ago is None else time.time() - ago
+        )
+
+    def _of(self, tenant: str | None, kind: ChannelClass) -> list[ChannelLog]:
+        return [each for each in reversed(self._logs.values()) if each.tenant == tenant and each.kind is kind]
+
+    def _in_use(self, log: ChannelLog) -> bool:
+        return any(map(self._count, audience(log.tenant, log.channel, log.kind)))
 
     def _new(self, tenant: str | None, channel: str, kind: ChannelClass) -> ChannelLog:
         if len(self._logs) >= self._most:

@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 import structlog
@@ -21,33 +21,27 @@ from server.errors import LimitExceeded
 from server.namespaces.trading import broker, channels
 from server.namespaces.trading.broker import Publication, View
 from server.namespaces.trading.catalogue import ChannelClass
-from server.namespaces.trading.channel_scripts import PUBLISH, REACH, VIEW
-from server.namespaces.trading.channels import ChannelLog, ChannelLogs, audience, conflation, room
+from server.namespaces.trading.channel_scripts import NEWEST, PUBLISH, STATES, VIEW
+from server.namespaces.trading.channels import ChannelState, audience, conflation, room
+from server.namespaces.trading.islands import Island, Rooms
+from server.namespaces.trading.reach import Reach
 from server.namespaces.trading.receipts import LIFETIME_SECONDS, Receipt, Receipts
 from server.namespaces.trading.schemas import Since
+from server.realtime.cluster import letters
 from server.realtime.cluster.address import RedisAway, is_passing
 from server.realtime.cluster.complaints import Complaints
-from server.realtime.cluster.letters import conflate_key
 from server.realtime.cluster.manager import ClusterFanout
 from server.realtime.cluster.ordered import LETTERS, Ordered
 from server.realtime.cluster.outside import CLAIM_SECONDS, Sighting
 from server.realtime.cluster.wire import Arg, promise
-from server.realtime.connection import Connection
 from server.timestamps import iso_utc
 
 log = structlog.get_logger(__name__)
 
 LIFETIME_MS = 32 * 86_400_000  # of a channel that nobody uses; longer than any history
-REACH_MS = 8000  # that a node's clients count after it fell silent
-ROOMS_A_TURN = 1000
 MAX_WAITING = 10_000
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 UNHEARD_SECONDS = 10  # within which a node hears what Redis has numbered, or what it missed is read to it
-
-
-class Rooms(broker.Rooms, Protocol):
-    @property
-    def connections(self) -> Sequence[Connection]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +70,6 @@ class ClusterBroker:
         most: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rooms = rooms
         self._manager = manager
         self._node = manager.node
         self._ordered = Ordered(manager, namespace)
@@ -92,9 +85,9 @@ class ClusterBroker:
         self._unheard: deque[_Outgoing] = deque()
         self._unheard_bytes = 0
         self._flowing = self._node.commands.ready
-        self._recount = False
-        self._logs = self._own_logs()
-        self._tenants: set[str | None] | None = None  # that were here when Redis went away
+        self._reach = Reach(rooms, self._node, namespace)
+        self.counted = self._reach.counted
+        self._island = Island(rooms, self._ordered, most=most, clock=clock)
         self._receipts = Receipts(clock=clock)
         self.counters: Counter[str] = Counter()
         self._complaints = Complaints(log)
@@ -117,9 +110,57 @@ class ClusterBroker:
                 if answer is None:
                     raise _too_many()
                 self._with_redis()
-                messages = [orjson.loads(entry.partition(b" ")[2]) for entry in answer[3]]
-                return View(int(answer[0]), answer[1].decode(), bool(answer[2]), messages)
-        return broker.view(self._logs, self._open(tenant, channel, kind), since)
+                return View(int(answer[0]), answer[1].decode(), bool(answer[2]), list(map(_message, answer[3])))
+        return broker.view(self._island.logs, self._island.open(tenant, channel, kind), since)
+
+    async def newest(self, tenant: str | None, kind: ChannelClass) -> list[tuple[str, View]]:
+        is_copy = kind.shared and tenant is not None
+        ask = self._bounds(kind) | {
+            "prefix": room(tenant, ""),
+            "head": kind.pattern.head,
+            "followed": channels.MAX_FOLLOWED,
+            "original": room(None, "") if is_copy else "",
+            "followers": kind.pattern.text,
+        }
+        try:
+            answer = await self._node.run(NEWEST, [self._base], [orjson.dumps(ask)])
+        except RedisAway:
+            return broker.newest(self._island.logs, tenant, kind)
+        return broker.within(
+            [
+                (name.decode(), View(int(seq), epoch.decode(), False, [_message(entry)] if entry else ()))
+                for name, seq, epoch, entry in answer
+            ]
+        )
+
+    async def states(self, tenant: str | None, after: str = "", limit: int = 100) -> list[ChannelState]:
+        try:
+            return await self._states(tenant, {"after": after, "limit": limit})
+        except RedisAway:
+            return self._island.logs.states(tenant, after, limit)
+
+    async def state(self, tenant: str | None, channel: str) -> ChannelState | None:
+        try:
+            found = await self._states(tenant, {"name": channel, "limit": 1})
+        except RedisAway:
+            return self._island.logs.state(tenant, channel)
+        return found[0] if found else None
+
+    async def _states(self, tenant: str | None, wanted: Mapping[str, object]) -> list[ChannelState]:
+        ask = {"prefix": room(tenant, ""), **wanted}
+        return [
+            ChannelState(
+                name.decode(),
+                int(seq),
+                epoch.decode(),
+                subscribers,
+                held,
+                int(newest.partition(b" ")[0]) / 1000 if newest else None,
+            )
+            for name, seq, epoch, subscribers, held, newest in await self._node.run(
+                STATES, [self._base], [orjson.dumps(ask)]
+            )
+        ]
 
     async def publish(self, publication: Publication) -> Receipt:
         """Waits for Redis no longer than a second."""
@@ -148,14 +189,6 @@ class ClusterBroker:
         keys = [self._base, self._base, self._base, self._node.keys.key(self._namespace, "claim", sighting.digest)]
         if await self._node.run(PUBLISH, keys, [orjson.dumps(ask), *_texts(publication)]) is None:
             raise _too_many()
-
-    def counted(self, members: Mapping[str, int]) -> None:
-        """How many connections are in rooms here, from now on."""
-        if self._node.up:
-            flat: list[Arg] = [part for pair in members.items() for part in pair]
-            self._node.commands.run(REACH, self._reach, [self._node.id, REACH_MS, *flat])
-        else:
-            self._recount = True
 
     # -- to Redis -----------------------------------------------------------------------------------------------
 
@@ -258,11 +291,19 @@ class ClusterBroker:
 
     def _ask(self, tenant: str | None, channel: str, kind: ChannelClass) -> dict[str, object]:
         is_copy = kind.shared and tenant is not None
-        return {
+        rooms = audience(tenant, channel, kind)
+        return self._bounds(kind) | {
             "id": room(tenant, channel),
+            "name": channel,
             "original": room(None, channel) if is_copy else "",
-            "audience": audience(tenant, channel, kind),
+            "rooms": rooms,
+            "reached": rooms if kind.wildcard else rooms[:1],
+            "followers": kind.wildcard_name or "",
             "shared": kind.shared and not is_copy,
+        }
+
+    def _bounds(self, kind: ChannelClass) -> dict[str, object]:
+        return {
             "epoch": channels.new_epoch(),
             "most": self._most,
             "tries": channels.EVICTION_TRIES,
@@ -292,29 +333,10 @@ class ClusterBroker:
 
     # -- without Redis ------------------------------------------------------------------------------------------
 
-    def _own_logs(self) -> ChannelLogs:
-        return ChannelLogs(
-            lambda log: bool(self._rooms.members(room(log.tenant, log.channel))),
-            most=self._most,
-            first=time.time_ns() // 1000,
-            clock=self._clock,
-        )
-
     def _with_redis(self) -> None:
         """What was numbered here meanwhile is over."""
-        if len(self._logs) and self._node.up:
-            self._logs = self._own_logs()
-            self._tenants = None
-
-    def _open(self, tenant: str | None, channel: str, kind: ChannelClass) -> ChannelLog:
-        """Where it is shared, with the copies of all tenants that are here. Raises LimitExceeded."""
-        if kind.shared and tenant is None:
-            if self._tenants is None:
-                self._tenants = {connection.tenant for connection in self._rooms.connections} - {None}
-            for each in self._tenants:
-                if self._rooms.members(room(each, channel)):
-                    self._logs.open(each, channel, kind)
-        return self._logs.open(tenant, channel, kind)
+        if self._node.up:
+            self._island.over()
 
     def _tell_unheard(self) -> None:
         """All that nobody here has heard yet, in its order."""
@@ -331,49 +353,27 @@ class ClusterBroker:
         receipt = None if key is None else self._receipts.get(key)
         if receipt is None:
             try:
-                log_ = self._open(publication.tenant, publication.channel, publication.kind)
+                receipt, above = self._island.publish(publication, deliver=deliver)
             except LimitExceeded as error:
                 if not answer.done():
                     answer.set_exception(error)
                 return
-            receipt = self._tell_here(outgoing, [log_, *self._logs.copies(log_)], deliver=deliver)
+            outgoing.above = max(outgoing.above, above)
             if key is not None:
                 self._receipts.put(key, receipt)
         if not answer.done():
             answer.set_result(receipt)
 
-    def _tell_here(self, outgoing: _Outgoing, logs: Sequence[ChannelLog], *, deliver: bool) -> Receipt:
-        publication, subscribers = outgoing.publication, 0
-        conflate = conflation(publication.kind, publication.channel, publication.body)
-        for each in logs:
-            message = self._logs.append(each, publication.event, publication.body)
-            to = audience(each.tenant, each.channel, each.kind)
-            outgoing.above = max(outgoing.above, message.seq)
-            subscribers += len(self._rooms.members(to))
-            if deliver:
-                self._ordered.deliver_here(to, [message.type, message.payload], conflate)
-        return {"seq": logs[0].seq, "epoch": logs[0].epoch, "subscribers": subscribers}
-
-    # -- how many hear it ---------------------------------------------------------------------------------------
-
-    @property
-    def _reach(self) -> list[str]:
-        keys = self._node.keys
-        return [keys.key(self._namespace, "reach"), keys.key(self._namespace, "reach", self._node.id)]
-
     async def _pulse(self) -> None:
         if not self._flowing:
             self._flow()
-        known: list[Arg] = [self._node.id, REACH_MS]
-        if not await self._node.run(REACH, self._reach, known) and not self._recount:
-            return
-        self._recount = False
-        await self._node.call("DEL", self._reach[1])
-        counts = Counter(each for connection in self._rooms.connections for each in connection.rooms)
-        pairs = list(counts.items())
-        for i in range(0, len(pairs), ROOMS_A_TURN):
-            flat: list[Arg] = [part for pair in pairs[i : i + ROOMS_A_TURN] for part in pair]
-            await self._node.run(REACH, self._reach, [*known, *flat])
+        await self._reach.pulse()
+
+
+def _message(entry: bytes) -> Mapping[str, object]:
+    """Of history, where it stands behind its moment."""
+    message: Mapping[str, object] = orjson.loads(entry.partition(b" ")[2])
+    return message
 
 
 def _texts(publication: Publication) -> list[Arg]:
@@ -381,7 +381,7 @@ def _texts(publication: Publication) -> list[Arg]:
     head = orjson.dumps({"channel": publication.channel})[1:-1] + b',"seq":'
     tail = b"," + orjson.dumps({"timestamp": iso_utc(), **publication.body})[1:]
     conflate = conflation(publication.kind, publication.channel, publication.body)
-    key = b"" if conflate is None else orjson.dumps(conflate_key(publication.event, conflate))
+    key = b"" if conflate is None else orjson.dumps(letters.conflation(publication.event, conflate))
     return [orjson.dumps(publication.event), head, tail, key]
 
 

@@ -24,7 +24,9 @@ RESERVED_TYPES = frozenset(
     {
         "ack",
         "authenticate",
+        "channel_info",
         "chat_message",
+        "client_info",
         "connect",
         "connect_error",
         "connected",
@@ -38,10 +40,12 @@ RESERVED_TYPES = frozenset(
         "publish",
         "request_expired",
         "server_draining",
+        "stats",
         "subscribe",
         "subscription_result",
         "token_expiring",
         "unsubscribe",
+        "unsubscribed",
     }
 )
 _TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -77,17 +81,25 @@ class Tick:
         }
 
 
-class ChannelName(Identifier):
-    """An empty name is as good as none. `*` belongs to patterns, not to names."""
+WILDCARD = "*"
+NO_WILDCARD = f"May not contain `{WILDCARD}`."
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.validators.append(validate.ContainsNoneOf("*", error="May not contain `*`."))
+
+class Subscribed(Identifier):
+    """A channel's name, or a pattern that stands for all channels of a class. An empty one is as good as none."""
 
     def deserialize(
         self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Any:
         return super().deserialize(None if value == "" and self.allow_none else value, attr, data, **kwargs)
+
+
+class ChannelName(Subscribed):
+    """`*` belongs to patterns, not to names."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.validators.append(validate.ContainsNoneOf(WILDCARD, error=NO_WILDCARD))
 
 
 class _Since(Payload):
@@ -100,12 +112,12 @@ class _Since(Payload):
 
 
 class Subscribe(Payload):
-    channel = ChannelName(allow_none=True, load_default=None)
+    channel = Subscribed(allow_none=True, load_default=None)
     since = fields.Nested(_Since, allow_none=True, load_default=None)
 
 
 class Unsubscribe(Payload):
-    channel = ChannelName(allow_none=True, load_default=None)
+    channel = Subscribed(allow_none=True, load_default=None)
 
 
 def _event_name(value: str) -> None:
@@ -115,11 +127,16 @@ def _event_name(value: str) -> None:
         raise ValidationError("This name is reserved.")
 
 
-class Publish(Payload):
-    channel = ChannelName(required=True)
+class Message(Payload):
+    """`idempotency_key`: what has the same again, of one user on one channel, is not published again."""
+
     type = fields.String(load_default="message", validate=_event_name)
     data = fields.Raw(required=True, allow_none=True)
     idempotency_key = Identifier(allow_none=True, load_default=None)
+
+
+class Publish(Message):
+    channel = ChannelName(required=True)
 
 
 class ChatMessage(Payload):
@@ -127,8 +144,12 @@ class ChatMessage(Payload):
     message = Text(most=MAX_MESSAGE_CHARS, required=True)
 
 
-class Presence(Payload):
+class Channel(Payload):
     channel = ChannelName(required=True)
+
+
+class Client(Payload):
+    client_id = Identifier(required=True)
 
 
 def published(channel: str, message: bytes) -> tuple[str, object]:

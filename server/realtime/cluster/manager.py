@@ -153,11 +153,11 @@ class ClusterFanout(Fanout):
             return
         parts = encode(wire.EVENT, namespace, arguments)
         if volatile:
-            key = None if conflate is None else letters.conflate_key(arguments[0], conflate)
+            key, seconds = letters.conflation(arguments[0], conflate)
             channels = [self._channel(namespace, each) for each in rooms]
             number = self._dispatch.next_number(f"{namespace} volatile") if len(channels) > 1 else 0
-            letter = Letter(self.node.id, number, namespace, [*rooms], [*skip], parts, key)
-            self._spread_volatile(letter)
+            letter = Letter(self.node.id, number, namespace, [*rooms], [*skip], parts, key, seconds=seconds)
+            self._spread_letter(letter)
             if any(channels):
                 self._dispatch.volatile(letter, channels)
             return
@@ -216,7 +216,7 @@ class ClusterFanout(Fanout):
         """To this node's own members. One with a `key` is volatile."""
         feed = self._feeds.get(letter.namespace)
         if letter.key is not None:
-            self._spread_volatile(letter)
+            self._spread_letter(letter)
         elif feed is not None:
             self._deliver_here(feed, letter, _room(letter.rooms), frames.message(*letter.parts), None, letter.skip)
 
@@ -288,17 +288,17 @@ class ClusterFanout(Fanout):
         if offset != b"0":
             self._feeds.hear(int(offset), letter)
         elif letter.origin != self.node.id and self._is_volatile_news(letter):
-            self._spread_volatile(letter)
+            self._spread_letter(letter)
 
     def _is_volatile_news(self, letter: Letter) -> bool:
         """One for several rooms comes once for each."""
         feed = self._feeds.get(letter.namespace)
         return not letter.number or (feed is not None and feed.is_news(f"{letter.origin} volatile", letter.number))
 
-    def _spread_volatile(self, letter: Letter) -> None:
+    def _spread_letter(self, letter: Letter) -> None:
+        """A volatile one."""
         key = None if letter.key is None else (letter.namespace, letter.key)
-        packet = frames.message(*letter.parts, volatile=True, key=key)
-        self._spread(letter.namespace, _room(letter.rooms), letter.skip, packet)
+        self._spread_volatile(letter.namespace, _room(letter.rooms), letter.skip, letter.parts, key, letter.seconds)
 
     # -- coming back --------------------------------------------------------------------------------------------
 

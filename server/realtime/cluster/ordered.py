@@ -10,7 +10,7 @@ from typing import Any
 
 from socketio import packet as wire
 
-from server.realtime.cluster.letters import Letter, conflate_key
+from server.realtime.cluster.letters import Letter, conflation
 from server.realtime.cluster.manager import ClusterFanout
 from server.realtime.packets import encode
 
@@ -35,8 +35,8 @@ class Ordered:
         first = number * LETTERS
         return feed.is_news(self.origin, first) and feed.is_news(self.origin, first + LETTERS - 1)
 
-    def deliver_here(self, room: str, arguments: Sequence[Any], conflate: Hashable | None) -> None:
+    def deliver_here(self, rooms: Sequence[str], arguments: Sequence[Any], conflate: Hashable | None) -> None:
         """To the clients of this node only. It is volatile where it has a `conflate`, as `Delivery` means it."""
         parts = encode(wire.EVENT, self._namespace, list(arguments))
-        key = None if conflate is None else conflate_key(str(arguments[0]), conflate)
-        self._manager.deliver_here(Letter(self.origin, 0, self._namespace, [room], [], parts, key))
+        key, seconds = conflation(str(arguments[0]), conflate)
+        self._manager.deliver_here(Letter(self.origin, 0, self._namespace, rooms, [], parts, key, seconds=seconds))

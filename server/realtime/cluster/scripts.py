@@ -109,8 +109,10 @@ local function tell(wire, origin, number, rooms, channels, skip, sizes, body)
     publish(channels[i], wire.home .. room, offset .. ' ' .. letter)
   end
 end
-local function tell_volatile(wire, origin, room, channel, key, sizes, body)
-  publish(channel, wire.home .. room, '0 ' .. encoded(wire, origin, 0, {room}, '[]', key, sizes, body))
+local function tell_volatile(wire, origin, rooms, channels, key, sizes, body)
+  local number = #rooms > 1 and text(next_offset(wire.offset)) or 0
+  local letter = '0 ' .. encoded(wire, origin, number, rooms, '[]', key, sizes, body)
+  for i, room in ipairs(rooms) do publish(channels[i], wire.home .. room, letter) end
 end
 """
 )

@@ -25,12 +25,18 @@ class Packet:
     travel together or not at all.
 
     A `volatile` one is worthless once a newer one exists: who cannot take it in time does not get it. Of those with
-    the same `key` only the newest waits.
+    the same `key` only the newest waits; one that counts says how many others it replaced, in the object that is its
+    event's.
     """
 
-    __slots__ = ("_deflated", "_polled", "frame", "key", "parts", "volatile")
+    __slots__ = ("_deflated", "_plain", "_polled", "counts", "frame", "key", "parts", "replaced", "volatile")
 
-    def __init__(self, *parts: str | bytes, volatile: bool = False, key: Hashable | None = None) -> None:
+    def __init__(
+        self, *parts: str | bytes, volatile: bool = False, key: Hashable | None = None, counts: bool = False
+    ) -> None:
+        self.counts = counts
+        self.replaced = 0
+        self._plain = self
         self.parts = parts
         self.volatile = volatile
         self.key = key
@@ -41,6 +47,17 @@ class Packet:
     @property
     def size(self) -> int:
         return len(self.frame)
+
+    def after(self, older: Packet) -> Packet:
+        """What to send of the two: this one, which may count the other and those that it replaced."""
+        text = self._plain.parts[0]
+        if not self.counts or not isinstance(text, str) or not text.endswith("}]"):
+            return self
+        replaced = self.replaced + 1 + older.replaced
+        packet = Packet(f'{text[:-2]},"conflated":{replaced}}}]', volatile=True, key=self.key, counts=True)
+        packet.replaced = replaced
+        packet._plain = self._plain
+        return packet
 
     @property
     def deflated(self) -> bytes:
@@ -60,9 +77,9 @@ class Packet:
         return self._polled
 
 
-def message(*parts: str | bytes, volatile: bool = False, key: Hashable | None = None) -> Packet:
+def message(*parts: str | bytes, volatile: bool = False, key: Hashable | None = None, counts: bool = False) -> Packet:
     if len(parts) == 1 and isinstance(parts[0], str):
-        return Packet(protocol.MESSAGE + parts[0], volatile=volatile, key=key)
+        return Packet(protocol.MESSAGE + parts[0], volatile=volatile, key=key, counts=counts)
     return Packet(
         *[protocol.MESSAGE + part if isinstance(part, str) else part for part in parts], volatile=volatile, key=key
     )

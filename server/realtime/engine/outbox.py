@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 from collections.abc import Hashable, Iterable
@@ -14,17 +15,25 @@ from server.realtime.engine.frames import Packet
 #: In one poll: python-engineio's client drops a payload of more.
 MOST_POLLED = 16
 
-#: What a socket's own buffer may hold before its packets wait here, where they can still be dropped or replaced.
-HIGH_WATER_BYTES, LOW_WATER_BYTES = 64 * 1024, 16 * 1024
-
-#: What the kernel may hold of it that is not on its way: by itself it takes 3 MB before a reader counts as slow.
-MOST_UNSENT_BYTES = 128 * 1024
+#: What the kernel may hold for a socket that is not on its way: what waits here can still be replaced. By itself it
+#: takes 3 MB before a reader counts as slow; with 128 KB one of 20 KB/s read ticks 9 s late, now 1 s.
+MOST_UNSENT_BYTES = 16 * 1024
 
 #: What is corked at most before it goes, whether the turn of the loop is over or not.
 MOST_CORKED, MOST_CORKED_BYTES = 256, 256 * 1024
 
 #: How long a `send` keeps the kernel (5 to 6 µs on loopback), and the longest rest between two releases.
 SEND_SECONDS, MOST_REST_SECONDS = 5e-6, 0.003
+
+#: The same where all that is corked is volatile: so many times a release's sends, and at most so long. 1,000 ticks a
+#: second to 200 readers leave ten at a time.
+VOLATILE_RESTS, MOST_VOLATILE_REST_SECONDS = 10, 0.02
+
+#: Volatile packets that leave together once a reader that was behind takes more.
+MOST_AT_ONCE = 16
+
+#: A packet that is larger leaves at once, not at the end of the turn.
+LARGE_BYTES = 64 * 1024
 
 BREATH_SECONDS = 0.005  # 1 ms: one segment in 300 still holds both
 
@@ -52,8 +61,8 @@ class Outlet:
 
     The cork holds what is written during one turn of the event loop, and lets it go together at its end: several
     packets for one websocket leave in one `send`, which is nearly all that a packet costs (5 of 6 µs). A release to
-    so many that their sends take a millisecond or more is followed by a rest of as long, in which more is gathered;
-    at rest nothing waits.
+    so many that their sends take a millisecond or more is followed by a rest of as long, in which more is gathered,
+    and volatile packets by themselves wait longer; at rest nothing waits.
     """
 
     def __init__(self, *, most: int = 1000, most_bytes: int = 1024 * 1024) -> None:
@@ -63,7 +72,9 @@ class Outlet:
         self._corked: list[Outbox] = []
         self._bytes = 0
         self._rests_until = 0.0
+        self._volatile_rests_until = 0.0
         self._release: asyncio.Handle | None = None
+        self._releases_at = 0.0
 
     def broadcast(self, packet: Packet, outboxes: Iterable[Outbox]) -> None:
         """As `put` of each, in one go: this loop is what a message costs beside its `send`."""
@@ -78,23 +89,26 @@ class Outlet:
             else:
                 outbox.put(packet)
         self._bytes += len(packet.frame)
-        self.schedule()
+        self.schedule(volatile=packet.volatile)
 
     def cork(self, outbox: Outbox, packet: Packet) -> None:
         self._corked.append(outbox)
         self._bytes += len(packet.frame)
-        self.schedule()
+        self.schedule(volatile=packet.volatile)
 
-    def schedule(self) -> None:
+    def schedule(self, *, volatile: bool) -> None:
+        """The release of what is corked, the last of which is `volatile` or not."""
         if self._bytes > MOST_CORKED_BYTES:
             self.release()
-        elif self._release is None and self._corked:
+        elif self._corked:
+            at = self._volatile_rests_until if volatile else self._rests_until
+            if self._release is not None:
+                if self._releases_at <= at:
+                    return
+                self._release.cancel()
             loop = asyncio.get_running_loop()
-            rest = self._rests_until - loop.time()
-            if rest > 0:
-                self._release = loop.call_later(rest, self.release)
-            else:
-                self._release = loop.call_soon(self.release)
+            self._releases_at = at
+            self._release = loop.call_at(at, self.release) if at > loop.time() else loop.call_soon(self.release)
 
     def release(self) -> None:
         if self._release is not None:
@@ -108,6 +122,9 @@ class Outlet:
         rest = min(len(corked) * SEND_SECONDS, MOST_REST_SECONDS)
         if rest >= 0.001:  # the sends come after this, and then as long a rest
             self._rests_until = asyncio.get_running_loop().time() + 2 * rest
+        volatile_rest = min(VOLATILE_RESTS * rest, MOST_VOLATILE_REST_SECONDS)
+        if volatile_rest >= 0.001:
+            self._volatile_rests_until = asyncio.get_running_loop().time() + rest + volatile_rest
 
 
 class Reader(Protocol):
@@ -168,7 +185,7 @@ class Outbox:
             self._outlet.cork(self, packet)
         elif not state & _SHUT:
             self.packets.append(packet)
-            if len(self.packets) > MOST_CORKED or len(packet.frame) > HIGH_WATER_BYTES:
+            if len(self.packets) > MOST_CORKED or len(packet.frame) > LARGE_BYTES:
                 self._let_go()
 
     def replay(self, packets: Iterable[Packet]) -> None:
@@ -185,7 +202,7 @@ class Outbox:
         """From here on packets leave by this transport, those that wait first."""
         self._transport = transport
         self._deflate = deflate
-        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES, low=LOW_WATER_BYTES)
+        transport.set_write_buffer_limits(high=0)
         connected = transport.get_extra_info("socket")
         if connected is not None:
             if connected.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
@@ -242,16 +259,18 @@ class Outbox:
         self._write(together)
 
     def _let_go(self) -> None:
-        """Now, and in the order it would have gone."""
+        """Now, and in the order it would have gone; of volatile packets what the socket takes, the rest may still be
+        replaced."""
         self._gather()
-        packets = self.packets
-        if self._volatile:
-            packets = [*packets, *self._volatile.values()]
-            self._volatile = None
-        self.packets = []
+        packets, self.packets = self.packets, []
         self._bytes = 0
         if packets:
             self._write(self._joined(packets))
+        while self._volatile and (self.state & _SHUT or not self.state & _FULL):
+            some = [self._volatile.pop(key) for key in list(itertools.islice(self._volatile, MOST_AT_ONCE))]
+            self._write(self._joined(some))
+        if self._volatile:
+            self._bytes += sum(len(packet.frame) for packet in self._volatile.values())
 
     def _gather(self) -> None:
         if self.only is not None:
@@ -304,10 +323,12 @@ class Outbox:
         if self._volatile is None:
             self._volatile = {}
         key = packet if packet.key is None else packet.key
-        older = self._volatile.pop(key, None)  # the newer one is the youngest of all, and the last to be dropped
+        older = self._volatile.get(key)  # the newer one takes its place: keys take turns
         if older is not None:
-            self._bytes -= len(older.frame)
             self._outlet.counters.conflated += 1
+            newer = packet.after(older)
+            self._bytes += len(newer.frame) - len(packet.frame) - len(older.frame)
+            packet = newer
         self._volatile[key] = packet
 
     def _fall_behind(self) -> None:
@@ -342,7 +363,10 @@ class Outbox:
         """The oldest that waits; whether there was one."""
         if not self._volatile:
             return False
-        oldest = self._volatile.pop(next(iter(self._volatile)))
+        waiting = self._volatile.items()
+        oldest = self._volatile.pop(
+            next((key for key, each in waiting if each.key is None), next(iter(self._volatile)))
+        )
         self._bytes -= len(oldest.frame)
         self._outlet.counters.dropped += 1
         return True

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import uvloop
@@ -104,12 +104,12 @@ def one_among_many(redis_url: str) -> dict[str, Any]:
     return {"node": node, "manager": ClusterFanout(node, dispatch, Sessions(node, seconds=120, unnoticed=60))}
 
 
-async def serve(port: int, secret: str, redis_url: str | None = None) -> None:
+async def serve(port: int, secret: str, redis_url: str | None = None, *, namespace: Namespace | None = None) -> None:
     limits = RateLimits({EVENT_RATE: MILLIONS, CONNECT_RATE: MILLIONS})
     admission = Admission(TokenAuthority({"HS256": SecretKey(secret)}), limits, max_connections=10_000)
     cluster = {} if redis_url is None else one_among_many(redis_url)
     realtime = RealtimeServer(admission, limits, bounds=Bounds(max_connections=10_000), **cluster)
-    realtime.add(Bench())
+    realtime.add(namespace or Bench())
     app = web.Application(middlewares=[middleware.origins([], allow_loopback=False), middleware.errors])
     realtime.attach(app)
     runner = web.AppRunner(app, access_log=None)
@@ -120,8 +120,12 @@ async def serve(port: int, secret: str, redis_url: str | None = None) -> None:
     await asyncio.Event().wait()
 
 
-if __name__ == "__main__":
+def run(serving: Coroutine[Any, Any, None]) -> None:
     logs.configure(level="WARNING", readable=False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        options = [each for each in sys.argv[3:] if each != "deflate"]  # it deflates anyway
-        runner.run(serve(int(sys.argv[1]), sys.argv[2], *options))
+        runner.run(serving)
+
+
+if __name__ == "__main__":
+    options = [each for each in sys.argv[3:] if each != "deflate"]  # it deflates anyway
+    run(serve(int(sys.argv[1]), sys.argv[2], *options))

@@ -1,5 +1,5 @@
-"""Atrium as it is deployed, for chat: nothing is raised but the rates, which the load would exceed, sessions have
-no agent, and nothing is traded: `python -m ... DIRECTORY PORT SECRET DATABASE_URL`.
+"""Atrium as it is deployed, for chat and the monitor: nothing is raised but the rates, which the load would exceed,
+sessions have no agent, and nothing is traded: `python -m ... DIRECTORY PORT SECRET DATABASE_URL`.
 """
 
 from __future__ import annotations

@@ -253,7 +253,8 @@ async def test_routes(desk: Desk, by_route: Call, connect: Connect) -> None:
 
 def routes(desk: Desk) -> set[str]:
     """Chat's, which are all but a few; GET has HEAD with it."""
-    others = ("/socket.io", "/health", "/readyz", "/api/dev/")
+    others = ("/socket.io", "/health", "/readyz", "/api/dev/", "/api/channels", "/api/groups", "/api/monitor")
+    others += ("/api/trading", "/api/users")
     return {
         f"{route.method} {route.resource.canonical}"
         for route in desk.server.app.router.routes()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import shutil
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,15 +23,31 @@ from tests.support.running import Running
 Join = Callable[..., Awaitable[Client]]
 
 
+@pytest.fixture
+def rate() -> float | None:
+    """Of ticks, a second and symbol."""
+    return None
+
+
+@pytest.fixture
+def config(rate: float | None, tmp_path: Path) -> str:
+    if rate is None:
+        return "config"
+    shutil.copytree("config", tmp_path / "config")
+    channels = tmp_path / "config" / "channels.toml"
+    channels.write_text(channels.read_text().replace('{ key = "symbol" }', f'{{ key = "symbol", rate = {rate} }}'))
+    return str(tmp_path / "config")
+
+
 @pytest_asyncio.fixture(params=["memory", "redis"])
-async def nodes(request: pytest.FixtureRequest, serve: Serve) -> Any:
+async def nodes(request: pytest.FixtureRequest, serve: Serve, config: str) -> Any:
+    options = {"TRADING_FEED": "none", "TRADING_MAX_CHANNELS": 100, "CONFIG_DIR": config}
     if request.param == "memory":
-        yield [await serve(TRADING_FEED="none", TRADING_MAX_CHANNELS=100)]
+        yield [await serve(**options)]
         return
     async with RedisServer() as redis:
-        prefix = secrets.token_hex(4)
-        options = {"TRADING_FEED": "none", "REDIS_URL": redis.url, "REDIS_CHANNEL_PREFIX": prefix}
-        found = [await serve(**options, TRADING_MAX_CHANNELS=100) for _ in range(2)]
+        options |= {"REDIS_URL": redis.url, "REDIS_CHANNEL_PREFIX": secrets.token_hex(4)}
+        found = [await serve(**options) for _ in range(2)]
         await until_up(*map(node_of, found))
         yield found
 
@@ -246,3 +264,107 @@ async def test_presence_is_everybody_who_subscribed(join: Join) -> None:
     assert (await bob.call("presence", {"channel": "chat:1"}))["users"] == ["bob"]
     await subscribe(carol, "alerts")
     assert (await carol.call("presence", {"channel": "alerts"}))["error"]["code"] == "FORBIDDEN"
+
+
+# -- a whole class --------------------------------------------------------------------------------------------------
+
+
+async def tick(client: Client, symbol: str, price: int) -> Any:
+    return await say(client, f"ticks:{symbol}", {"symbol": symbol, "price": price}, type="tick")
+
+
+async def test_who_subscribes_to_a_class_hears_all_of_its_channels_each_message_once(
+    join: Join, publishers: list[Client]
+) -> None:
+    await tick(publishers[0], "before", 1)
+    readers = [await join(f"reader-{number}") for number in range(2)]
+    for reader in readers:
+        ack = await subscribe(reader, "ticks:*")
+        assert ack["channels"]["ticks:before"]["seq"] == 1
+        assert [each["data"]["price"] for each in ack["snapshot"]] == [1]
+        await subscribe(reader, "ticks:before")
+    for price, publisher in enumerate(publishers, start=2):
+        assert (await tick(publisher, "before", price))["subscribers"] >= 2
+        assert (await tick(publisher, "after", price))["subscribers"] == 2
+    for reader in readers:
+        told = await heard(reader, 4, "tick")
+        assert sorted((each["channel"], each["seq"]) for each in told) == [
+            ("ticks:after", 1),
+            ("ticks:after", 2),
+            ("ticks:before", 2),
+            ("ticks:before", 3),
+        ]
+        assert (await reader.call("unsubscribe", {"channel": "ticks:*"}))["success"]
+        assert (await reader.call("unsubscribe", {"channel": "ticks:before"}))["success"]
+    await tick(publishers[0], "after", 9)
+    for reader in readers:
+        await heard(reader, 4, "tick")
+
+
+async def test_a_tenants_subscriber_of_a_shared_class_hears_what_the_world_says_and_its_own(
+    join: Join, publishers: list[Client]
+) -> None:
+    reader = await join("reader", tenant="t1")
+    other = await join("other", tenant="t2")
+    ours = await join("ours", tenant="t1", roles=("publisher",))
+    for each in (reader, other):
+        await subscribe(each, "ticks:*")
+    await tick(publishers[0], "A", 1)
+    await tick(ours, "A", 2)
+    await tick(publishers[1], "A", 3)
+    assert [(each["seq"], each["data"]["price"]) for each in await heard(reader, 3, "tick")] == [(1, 1), (2, 2), (3, 3)]
+    assert [(each["seq"], each["data"]["price"]) for each in await heard(other, 2, "tick")] == [(1, 1), (2, 3)]
+
+
+async def test_the_newest_of_each_channel_of_a_class(nodes: list[Running], publishers: list[Client]) -> None:
+    for symbol in ("A", "B"):
+        for price in (1, 2):
+            await tick(publishers[0], symbol, price)
+    await say(publishers[1], "stock_updates")
+    for node in nodes:
+        service = node.realtime._served["/trading"].service  # type: ignore[attr-defined]
+        views = dict(await service.broker.newest(None, service._catalogue.find("ticks:A")))
+        assert {channel: (view.seq, len(view.messages)) for channel, view in views.items()} == {
+            "ticks:A": (2, 1),
+            "ticks:B": (2, 1),
+        }
+
+
+async def test_the_states_of_channels_by_name(nodes: list[Running], join: Join, publishers: list[Client]) -> None:
+    for name in ("chat:b", "chat:a", "general"):
+        await say(publishers[0], name)
+    await say(await join("theirs", tenant="t", roles=("publisher",)), "chat:c")
+    for reader in ("one", "two"):
+        await subscribe(await join(reader), "chat:a")
+    for node in nodes:
+        broker = node.realtime._served["/trading"].service.broker  # type: ignore[attr-defined]
+        first, second = await broker.states(None, limit=2)
+        assert (first.channel, first.seq, first.subscribers, first.held) == ("chat:a", 1, 2, 1)
+        assert first.last_published is not None
+        assert (second.channel, second.subscribers) == ("chat:b", 0)
+        assert [each.channel for each in await broker.states(None, second.channel)] == ["general"]
+        assert (await broker.state(None, "chat:a")).seq == first.seq
+        assert await broker.state(None, "chat:c") is None
+        assert (await broker.state("t", "chat:c")).seq == 1
+
+
+@pytest.mark.parametrize("rate", [5.0])
+async def test_with_a_rate_everybody_gets_the_newest_so_often_and_learns_what_was_skipped(
+    join: Join, publishers: list[Client]
+) -> None:
+    readers = [await join(f"reader-{number}", tenant=tenant) for number, tenant in enumerate((None, None, "t", "t"))]
+    for reader in readers:
+        await subscribe(reader, "ticks:*" if reader is readers[0] else "ticks:A")
+    for price in range(20):
+        await tick(publishers[price % 2], "A", price)
+    await tick(publishers[0], "B", 0)
+    for reader in readers:
+        told = await reader.expect("tick", lambda payload: payload["seq"] == 20)
+        assert told["data"]["price"] == 19
+        mine = [each for each in reader.payloads("tick") if each["channel"] == "ticks:A"]
+        assert len(mine) < 20
+        last = 0
+        for each in mine:
+            assert each["seq"] == last + 1 + each.get("conflated", 0)
+            last = each["seq"]
+    assert len([each for each in readers[0].payloads("tick") if each["channel"] == "ticks:B"]) == 1

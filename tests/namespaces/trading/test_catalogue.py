@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.errors import ConfigError, Forbidden
 from server.identity import Identity
-from server.namespaces.trading.catalogue import Action, Catalogue, load
+from server.namespaces.trading.catalogue import MAX_CLASSES, Action, Catalogue, load
 
 SHIPPED = Path("config/channels.toml")
 
@@ -114,6 +114,7 @@ def test_the_first_pattern_that_fits_holds(tmp_path: Path) -> None:
     assert catalogue.find("ticks:krx:").pattern.text == "ticks:*"
 
 
+KRX = "extension krx"
 GOOD = 'subscribe = ["any"]\n'
 
 
@@ -140,7 +141,20 @@ GOOD = 'subscribe = ["any"]\n'
         ('["general"]\n' + GOOD + "conflate = { kye = 'symbol' }", ["general", "conflate.kye"]),
         ('["general"]\n' + GOOD + 'shared = true\nchat = ["any"]', ["general", "shared"]),
         ('["user:{id}"]\nsubscribe = ["owner"]\nshared = true', ["user:{id}", "shared"]),
-        ('["*"]\n' + GOOD, ["'*'"]),
+        ('["general"]\n' + GOOD + 'conflate = { key = "a", rate = 0.05 }', ["general", "conflate.rate", "0.1"]),
+        ('["general"]\n' + GOOD + 'conflate = { key = "a", rate = 1001 }', ["general", "conflate.rate", "1000"]),
+        ('["general"]\n' + GOOD + 'conflate = { key = "a", rate = nan }', ["general", "conflate.rate"]),
+        ('["general"]\n' + GOOD + 'conflate = { key = "a", rate = inf }', ["general", "conflate.rate"]),
+        ('["general"]\n' + GOOD + 'conflate = { key = "a", rate = true }', ["general", "conflate.rate", "number"]),
+        ('["general"]\n' + GOOD + 'conflate = { key = "a", rate = "5" }', ["general", "conflate.rate", "number"]),
+        ('["general"]\n' + GOOD + "conflate = { rate = 5 }", ["general", "conflate.key", "required"]),
+        ('["general"]\n' + GOOD + 'priority = "high"\nconflate = { key = "a" }', [":4:", "conflate", "high"]),
+        ('["general"]\n' + GOOD + "wildcard = true", [":3:", "wildcard"]),
+        ('["user:{id}"]\nsubscribe = ["owner"]\nwildcard = true', [":3:", "wildcard"]),
+        ('["group:{id}"]\nsubscribe = ["any"]\nwildcard = true', [":3:", "wildcard"]),
+        (f'["{"a" * 101}"]\n' + GOOD, [":1:", "100"]),
+        ('["a\\nb"]\n' + GOOD, [":1:", '"a\\nb"']),
+        ('["*"]\n' + GOOD, ['"*"']),
         ('["a*b"]\n' + GOOD, ["a*b"]),
         ('["user:{id}:x"]\n' + GOOD, ["user:{id}:x"]),
         ('["General"]\n' + GOOD, ["General"]),
@@ -155,6 +169,77 @@ def test_a_fault_names_the_file_and_the_class(tmp_path: Path, text: str, names: 
         load(path)
     for name in (str(path), *names):
         assert name in str(fault.value)
+
+
+def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
+    text = """\
+# comment
+["ticks:*"]
+subscribe = ["any",
+             "anyone"]
+conflate = { key = "symbol",  rate = 0 }
+
+["Loud"]
+presence = 1
+
+["ticks:krx"]
+subscribe = ["owner"]
+chat = ["members"]
+shared = true
+"""
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as fault:
+        load(
+            path,
+            [
+                (KRX, "ticks:{x}", {"subscribe": ["any"]}),
+                (KRX, "x:*", {"subscribe": ["any"], "nme": 1}),
+            ],
+        )
+    assert str(fault.value).splitlines() == [
+        f'{path}:4: ["ticks:*"] subscribe.1: Must be `any`, `owner`, `members` or `role:<name>`.',
+        f'{path}:5: ["ticks:*"] conflate.rate: Must be greater than or equal to 0.1 and less than or equal to 1000.',
+        f'{path}:7: ["Loud"] A name is lower-case, at most 100, and `*` or `{{variable}}` may only end it.',
+        f'{path}:7: ["Loud"] subscribe: Missing data for required field.',
+        f'{path}:8: ["Loud"] presence: Not a valid boolean.',
+        f"{path}:10: [\"ticks:krx\"] 'ticks:*' above it already has all of its names.",
+        f'{path}:13: ["ticks:krx"] shared: What people say or own stays in their tenant: not with `shared`.',
+        "extension krx: [\"ticks:{x}\"] 'ticks:*' above it already has all of its names.",
+        'extension krx: ["x:*"] nme: Unknown field.',
+    ]
+
+
+def test_too_many_classes_are_a_fault(tmp_path: Path) -> None:
+    text = "".join(f"[a{number}]\n{GOOD}" for number in range(MAX_CLASSES))
+    path = written(tmp_path, text)
+    assert len(load(path).classes) == MAX_CLASSES
+    with pytest.raises(ConfigError, match="more than 1000"):
+        load(path, [(KRX, "b", {"subscribe": ["any"]})])
+
+
+def test_an_extensions_classes_come_after_the_files(tmp_path: Path) -> None:
+    path = written(tmp_path, '["a"]\n' + GOOD)
+    more = [(KRX, "b:*", {"subscribe": ["role:x"], "conflate": {"key": "k", "rate": 2.5}, "wildcard": True})]
+    catalogue = load(path, more)
+    assert [each.pattern.text for each in catalogue.classes] == ["a", "b:*"]
+    assert catalogue.find("b:c").conflate_rate == 2.5
+    with pytest.raises(ConfigError, match=r'extension krx: \["a"\] .* already has'):
+        load(path, [(KRX, "a", {"subscribe": ["any"]})])
+
+
+def test_only_what_is_a_wildcard_is_found_as_one(shipped: Catalogue) -> None:
+    assert [each.wildcard_name for each in shipped.classes if each.wildcard] == ["ticks:*"]
+    ticks = shipped.find_wildcard("ticks:*")
+    assert ticks is shipped.find("ticks:005930")
+    assert ticks is not None
+    assert ticks.wildcard_name == "ticks:*"
+    for name in ("", "*", "ticks:", "ticks:005930", "chat:*", "general", "user:{id}"):
+        assert shipped.find_wildcard(name) is None
+    assert shipped.find("chat:a").wildcard_name is None
+
+
+def test_a_members_channel_is_a_groups(shipped: Catalogue) -> None:
+    assert {each.pattern.text for each in shipped.classes if each.group} == {"group:{name}"}
 
 
 def test_no_file_is_a_fault(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ async def test_all_that_is_kept_expires(house: House) -> None:
     await house.publish("alerts", key=(None, "feed", "alerts", "k"))
     await house.publish("stock_updates", 1)
     await house.view("stock_updates", "acme")
-    house.broker.counted({"room": 1})
+    await house.broker.counted({"room": 1})
     await house.node.call("PING")
     lasting = {f"t:{{/trading}}:{name}" for name in ("offset", "reach")}
     for key in await house.keys("*"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,16 +10,31 @@ from hypothesis import strategies as st
 
 from server.errors import LimitExceeded
 from server.namespaces.trading import channels
-from server.namespaces.trading.catalogue import ChannelClass, load
-from server.namespaces.trading.channels import EVICTION_TRIES, ChannelLog, ChannelLogs
+from server.namespaces.trading.catalogue import Catalogue, ChannelClass, load
+from server.namespaces.trading.channels import (
+    EVICTION_TRIES,
+    ChannelLog,
+    ChannelLogs,
+    audience,
+    conflation,
+    group_room,
+    room,
+    wildcard_room,
+)
 from server.namespaces.trading.schemas import Since
+from server.realtime import rooms
+from server.realtime.delivery import Conflation
+
+
+def catalogue_of(text: str) -> Catalogue:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "channels.toml")
+        path.write_text(text)
+        return load(path)
 
 
 def kind(text: str) -> ChannelClass:
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "channels.toml")
-        path.write_text(f'["c:*"]\nsubscribe = ["any"]\n{text}')
-        return load(path).find("c:x")
+    return catalogue_of(f'["c:*"]\nsubscribe = ["any"]\n{text}').find("c:x")
 
 
 class Clock:
@@ -120,11 +136,11 @@ class House:
         self.clock = Clock()
         self.used: set[tuple[str | None, str]] = set()
         self.asked = 0
-        self.logs = ChannelLogs(self._in_use, most=most, most_bytes=most_bytes, clock=self.clock)
+        self.logs = ChannelLogs(self._count, most=most, most_bytes=most_bytes, clock=self.clock)
 
-    def _in_use(self, log: ChannelLog) -> bool:
+    def _count(self, of: str) -> int:
         self.asked += 1
-        return (log.tenant, log.channel) in self.used
+        return sum(of == room(tenant, channel) for tenant, channel in self.used)
 
 
 def test_tenants_have_their_own_counters_and_messages() -> None:
@@ -250,3 +266,39 @@ def test_a_copy_that_nobody_listens_to_is_not_followed_for_ever() -> None:
     assert house.logs.copies(public) == [used]
     assert left not in house.logs
     assert house.logs.open("a", "c:x", SHARED).epoch != left.epoch
+
+
+# -- whole classes --------------------------------------------------------------------------------------------------
+
+
+def test_followers_of_a_shared_class_get_channels_that_come_later() -> None:
+    house = House()
+    logs = house.logs
+    kind = replace(SHARED, wildcard=True)
+    first = logs.open(None, "c:1", kind)
+    logs.append(first, "message", {})
+    assert [each.channel for each in logs.follow("t", kind)] == ["c:1"]
+    second = logs.open(None, "c:2", kind)
+    assert logs.copies(second) == []  # nobody is in the room
+    logs.follow("t", kind)
+    house.used.add(("t", "c:*"))
+    third = logs.open(None, "c:3", kind)
+    [copy] = logs.copies(third)
+    assert (copy.tenant, copy.channel, copy.seq) == ("t", "c:3", 0)
+
+
+def test_whom_a_message_reaches() -> None:
+    owned = catalogue_of('["user:{id}"]\nsubscribe = ["owner"]\n["group:{name}"]\nsubscribe = ["members"]\n')
+    assert audience("t", "user:bo:b", owned.find("user:bo:b")) == (rooms.user_room("t", "bo:b"), room("t", "user:bo:b"))
+    assert audience("t", "group:x", owned.find("group:x")) == (group_room("t", "group:x"), room("t", "group:x"))
+    whole = replace(THREE, wildcard=True)
+    assert audience(None, "c:x", whole) == (room(None, "c:x"), wildcard_room(None, whole))
+    assert audience(None, "c:x", THREE) == (room(None, "c:x"),)
+
+
+def test_what_conflates_with_what() -> None:
+    kind_ = replace(THREE, conflate_key="symbol", conflate_rate=4.0)
+    assert conflation(kind_, "c:x", {"data": {"symbol": "A"}}) == Conflation(("c:x", "A"), 0.25)
+    assert conflation(kind_, "c:x", {"data": 1}) == Conflation(("c:x", ""), 0.25)
+    assert conflation(replace(kind_, conflate_rate=None), "c:x", {}) == Conflation(("c:x", ""))
+    assert conflation(THREE, "c:x", {}) is None

@@ -289,7 +289,7 @@ async def test_a_dead_nodes_subscribers_count_no_more(
 ) -> None:
     assert (await say(publishers[0], 1))["subscribers"] == 2
     dead = broker(nodes[1])
-    await dead._node.call("DEL", dead._reach[1])  # as Redis does to what a dead node does not refresh
+    await dead._node.call("DEL", dead._reach._keys[1])  # as Redis does to what a dead node does not refresh
     assert (await say(publishers[0], 2))["subscribers"] == 1
     await dead._pulse()
     assert (await say(publishers[0], 3))["subscribers"] == 2

@@ -14,9 +14,7 @@ def test_no_channel_is_left_to_the_service_to_name(payload: dict[str, object]) -
     assert schema.load(schemas.Unsubscribe(), payload)["channel"] is None
 
 
-@pytest.mark.parametrize(
-    "channel", [" ", " general", "a\nb", "a\0b", "\u202e", "x" * 101, "ticks:*", 5, ["general"], {}]
-)
+@pytest.mark.parametrize("channel", [" ", " general", "a\nb", "a\0b", "\u202e", "x" * 101, 5, ["general"], {}])
 @pytest.mark.parametrize(
     ("shape", "rest"),
     [
@@ -32,6 +30,27 @@ def test_a_channels_name_is_short_and_printable(
     with pytest.raises(InvalidMessage) as refused:
         schema.load(shape(), {"channel": channel, **rest})
     assert list(refused.value.details or {}) == ["channel"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "rest"),
+    [(schemas.Publish, {"data": 1}), (schemas.ChatMessage, {"message": "hi"}), (schemas.Channel, {})],
+)
+def test_a_pattern_is_no_name(shape: type[schema.Payload], rest: dict[str, object]) -> None:
+    with pytest.raises(InvalidMessage) as refused:
+        schema.load(shape(), {"channel": "ticks:*", **rest})
+    assert refused.value.details == {"channel": ["May not contain `*`."]}
+
+
+@pytest.mark.parametrize("shape", [schemas.Subscribe, schemas.Unsubscribe])
+def test_which_patterns_are_subscribed_to_is_the_services_to_say(shape: type[schema.Payload]) -> None:
+    assert schema.load(shape(), {"channel": "ticks:*"})["channel"] == "ticks:*"
+
+
+@pytest.mark.parametrize("client_id", [None, "", "a\nb", "x" * 101, 5])
+def test_a_clients_id_is_short_and_printable(client_id: object) -> None:
+    with pytest.raises(InvalidMessage):
+        schema.load(schemas.Client(), {"client_id": client_id})
 
 
 def test_the_longest_name_passes() -> None:

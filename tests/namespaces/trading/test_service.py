@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from server.errors import Forbidden, InvalidMessage, LimitExceeded
 from server.identity import Identity
 from server.namespaces.trading.catalogue import load
+from server.namespaces.trading.channels import room
 from server.namespaces.trading.schemas import Since
 from server.namespaces.trading.service import TradingService
 from server.realtime import rooms
@@ -31,6 +32,7 @@ class Hall:
     def arrive(self, connection_id: str, user_id: str, *roles: str, tenant: str | None = None) -> Connection:
         connection = Connection(connection_id, "/trading", Identity(user_id, tenant, frozenset(roles)), "")
         self.heard[connection_id] = []
+        self._put(connection, connection_id)
         self._put(connection, rooms.user_room(tenant, user_id))
         return connection
 
@@ -39,6 +41,10 @@ class Hall:
         members = self.present.setdefault(room, [])
         if connection not in members:
             members.append(connection)
+
+    @property
+    def connections(self) -> list[Connection]:
+        return list(dict.fromkeys(each for members in self.present.values() for each in members))
 
     async def enter(self, connection: Connection, room: str) -> None:
         await asyncio.sleep(0)
@@ -53,8 +59,9 @@ class Hall:
         await asyncio.sleep(0)
         return True
 
-    def members(self, room: str) -> list[Connection]:
-        return self.present.get(room, [])
+    def members(self, room: str | Collection[str]) -> list[Connection]:
+        rooms = [room] if isinstance(room, str) else room
+        return list(dict.fromkeys(each for room in rooms for each in self.present.get(room, [])))
 
     async def emit(
         self,
@@ -331,3 +338,49 @@ async def test_a_token_with_fewer_roles_costs_what_they_were_for() -> None:
     await house.publish("group:desk-1")
     await house.publish("group:desk-2")
     assert [payload["channel"] for _, payload in house.hall.heard["c1"]] == ["group:desk-2"]
+
+
+async def test_who_comes_back_with_fewer_roles_is_told_what_that_cost() -> None:
+    house = House()
+    carol = house.hall.arrive("c1", "carol", "group:desk-1")
+    await house.service.came(carol)
+    for channel in ("group:desk-1", "general", "ticks:*"):
+        await house.service.subscribe(carol, channel, None)
+    carol.identity = Identity("carol")
+    await house.service.came_back(carol)
+    await house.publish("group:desk-1")
+    await house.publish("ticks:A")
+    assert [(event, payload["channel"]) for event, payload in house.hall.heard["c1"]] == [
+        ("unsubscribed", "group:desk-1"),
+        ("message", "ticks:A"),
+    ]
+    assert await house.service.presence.users(room(None, "general")) == ["carol"]
+    assert await house.service.presence.users(room(None, "ticks:*")) == []
+
+
+# -- whole classes ------------------------------------------------------------------------------------------------
+
+
+async def test_a_class_is_subscribed_to_as_a_whole_only_where_it_says_so() -> None:
+    house = House()
+    for pattern in ("chat:*", "*", "ticks:A*", "nowhere:*"):
+        with pytest.raises(InvalidMessage):
+            await house.service.subscribe(house.feed, pattern, None)
+        assert (await house.service.unsubscribe(house.feed, pattern))["success"] is False
+
+
+async def test_whoever_follows_all_of_a_class_has_its_state_at_every_moment() -> None:
+    house = House()
+    alice = house.hall.arrive("a1", "alice")
+    running = [asyncio.create_task(house.publish(f"ticks:{number % 3}", number)) for number in range(10)]
+    ack = await house.service.subscribe(alice, "ticks:*", None)
+    running += [asyncio.create_task(house.publish(f"ticks:{number % 4}", number)) for number in range(10, 20)]
+    await asyncio.gather(*running)
+    known = {name: each["seq"] for name, each in ack["channels"].items()}
+    assert {each["channel"]: each["seq"] for each in ack["snapshot"]} == known
+    for _, payload in house.hall.heard["a1"]:
+        if payload["seq"] > known.get(payload["channel"], 0):
+            assert payload["seq"] == known.get(payload["channel"], 0) + 1
+            known[payload["channel"]] = payload["seq"]
+    late = await house.service.subscribe(house.hall.arrive("b1", "bob"), "ticks:*", None)
+    assert known == {name: each["seq"] for name, each in late["channels"].items()}

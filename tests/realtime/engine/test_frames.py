@@ -56,3 +56,21 @@ def test_what_is_deflated_needs_no_earlier_message(text: str) -> None:
 def test_what_is_too_short_or_too_long_is_not_deflated(size: int) -> None:
     packet = frames.Packet("x" * size)
     assert packet.deflated == packet.frame
+
+
+def counted(seq: int) -> frames.Packet:
+    return frames.message(f'2/x,["tick",{{"seq":{seq}}}]', volatile=True, key="A", counts=True)
+
+
+def test_a_packet_counts_what_it_replaced_and_what_that_had() -> None:
+    third = counted(3).after(counted(2).after(counted(1)))
+    assert (third.parts, third.replaced) == (('42/x,["tick",{"seq":3,"conflated":2}]',), 2)
+    assert (third.key, third.volatile) == ("A", True)
+    again = counted(5).after(third).after(counted(9))
+    assert again.parts == ('42/x,["tick",{"seq":5,"conflated":4}]',)
+
+
+@pytest.mark.parametrize("text", ['["status",{}]', '["status"]', '["status",{},"offset"]'])
+def test_what_does_not_count_stays_as_it_is(text: str) -> None:
+    plain = frames.message(text, volatile=True, key="A")
+    assert plain.after(counted(1)) is plain

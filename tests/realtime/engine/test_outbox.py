@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from server.realtime.engine import frames
 from server.realtime.engine.outbox import MOST_CORKED, MOST_POLLED, Counters, Outbox, Outlet
 
@@ -275,3 +277,43 @@ async def test_what_is_put_after_a_cork_was_full_leaves_in_the_same_turn() -> No
         box.put(frames.message(text))
     await asyncio.sleep(0)
     assert b"".join(wire.writes) == framed(*texts)
+
+
+def tick(seq: int, key: str = "A") -> frames.Packet:
+    return frames.message(f'2/x,["tick",{{"seq":{seq}}}]', volatile=True, key=key, counts=True)
+
+
+async def test_a_reader_that_was_behind_is_told_how_many_it_skipped_of_each_key() -> None:
+    box, _ = outbox()
+    wire = Wire()
+    box.attach(wire)
+    box.pause()
+    for seq in range(1, 5):
+        box.put(tick(seq))
+    box.put(tick(1, "B"))
+    waiting = box._bytes
+    assert waiting == len(tick(4).after(tick(3)).frame) + len(tick(1).frame)
+    box.resume()
+    assert wire.writes == [
+        frames.frame('42/x,["tick",{"seq":4,"conflated":3}]') + frames.frame('42/x,["tick",{"seq":1}]')
+    ]
+
+
+async def test_a_release_to_many_is_followed_by_a_longer_rest_for_what_is_volatile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outlet = Outlet()
+    wires = [Wire() for _ in range(200)]
+    boxes = [outbox(outlet)[0] for _ in wires]
+    for box, wire in zip(boxes, wires, strict=True):
+        box.attach(wire)
+    outlet.broadcast(tick(1), boxes)
+    await asyncio.sleep(0)
+    assert len(wires[0].writes) == 1
+    outlet.broadcast(tick(2), boxes)
+    assert outlet._release is not None
+    volatile = outlet._releases_at
+    outlet.broadcast(frames.message("reliable"), boxes)
+    assert outlet._releases_at < volatile  # it takes along what waited
+    outlet.release()
+    assert wires[0].writes[1] == tick(2).frame + frames.message("reliable").frame

@@ -49,8 +49,13 @@ class Agent:
         return {"id": self.id, "name": self.name, "avatar_url": self.avatar_url}
 
 
-def load(config: Path, defaults: Mapping[str, Mapping[str, object]] | None = None) -> dict[int, Agent]:
+def load(
+    config: Path,
+    defaults: Mapping[str, Mapping[str, object]] | None = None,
+    more: Iterable[tuple[str, Mapping[str, object]]] = (),
+) -> dict[int, Agent]:
     """By id. `defaults`: options by the backend's name, for what the file leaves out; empty ones do not count.
+    `more`: who else brings an agent, and its table.
 
     May import and read much: not for a running loop. Raises ConfigError.
     """
@@ -63,10 +68,11 @@ def load(config: Path, defaults: Mapping[str, Mapping[str, object]] | None = Non
     if not isinstance(entries, list):
         raise ConfigError(f"{path}: no [[agents]] in it")
     agents: dict[int, Agent] = {}
-    for number, entry in enumerate(entries, start=1):
-        agent = _agent(config, entry, defaults or {}, f"{path}: agent {number}")
+    tables = [(f"{path}: agent {number}", entry) for number, entry in enumerate(entries, start=1)]
+    for where, entry in (*tables, *more):
+        agent = _agent(config, entry, defaults or {}, where)
         if agent.id in agents:
-            raise ConfigError(f"{path}: agent {number}: id {agent.id} is taken")
+            raise ConfigError(f"{where}: id {agent.id} is taken")
         agents[agent.id] = agent
     return agents
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from importlib import import_module
 
-from server.namespaces.monitor.schemas import Reading
+from server.namespaces.monitor.catalogue import Kind, Source, SourceError
 
-
-class SourceError(Exception):
-    """A machine, or a whole source, could not be read; the message says why, for the log."""
+__all__ = ["KINDS", "Source", "SourceError"]
 
 
-class Source(Protocol):
-    """Is used by one task, never concurrently."""
+def _within(module: str) -> Callable[[], Kind]:
+    """Their protocols come with an extra and are slow to import."""
 
-    @property
-    def name(self) -> str: ...
+    def kind() -> Kind:
+        try:
+            found: Kind = import_module(f"{__name__}.{module}").KIND
+        except ImportError as error:
+            raise ImportError(f"needs the extra plc: pip install 'atrium[plc]' ({error})") from error
+        return found
 
-    @property
-    def codes(self) -> Sequence[str]:
-        """The machines it reads."""
+    return kind
 
-    async def read(self) -> Mapping[str, Reading | SourceError]:
-        """One reading per machine, connecting first where that is needed. May be cancelled at any await.
 
-        Raises SourceError when none can be read: `close` follows, and a later `read` connects anew.
-        """
-
-    async def close(self) -> None:
-        """Lets go of what `read` opened, if anything. Never raises."""
+KINDS: Mapping[str, Callable[[], Kind]] = {name: _within(name) for name in ("simulated", "modbus", "opcua", "mqtt")}

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from server.namespaces.monitor.catalogue import Machine
+from server.namespaces.monitor.catalogue import Group, Kind, Machine
 from server.namespaces.monitor.schemas import Reading
+from server.realtime.schema import Count, Payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,10 @@ class State:
 
 
 STATES: Mapping[str, State] = {
-    "running": State(Reading(running=True, error=False, ready=True), 20, 90, {"idle": 6, "stopped": 2, "error": 2}),
-    "idle": State(Reading(running=False, error=False, ready=True), 5, 20, {"running": 8, "stopped": 2}),
-    "stopped": State(Reading(running=False, error=False, ready=False), 5, 30, {"running": 7, "idle": 3}),
-    "error": State(Reading(running=False, error=True, ready=False), 4, 15, {"stopped": 6, "running": 4}),
+    "running": State(Reading("running"), 20, 90, {"idle": 6, "stopped": 2, "error": 2}),
+    "idle": State(Reading("idle"), 5, 20, {"running": 8, "stopped": 2}),
+    "stopped": State(Reading("stopped"), 5, 30, {"running": 7, "idle": 3}),
+    "error": State(Reading("error"), 4, 15, {"stopped": 6, "running": 4}),
 }
 AT_FIRST: Mapping[str, int] = {"running": 7, "idle": 2, "stopped": 1, "error": 1}
 
@@ -72,3 +73,14 @@ class SimulatedSource:
 
     async def close(self) -> None:
         """It goes on where it is: there is nothing to let go of."""
+
+
+class _Options(Payload):
+    seed = Count(load_default=0)
+
+
+def _build(group: Group) -> SimulatedSource:
+    return SimulatedSource(group.name, group.machines, seed=group.options["seed"])
+
+
+KIND = Kind(_Options, Payload, None, _build)

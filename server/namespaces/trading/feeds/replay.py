@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import math
 import re
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from server.errors import ConfigError
+from server.namespaces.trading.feeds.pace import Pace
 from server.namespaces.trading.schemas import Tick
 from server.timestamps import iso_utc
 
 log = structlog.get_logger(__name__)
 
-HEADER = ["offset", "symbol", "name", "price", "change", "volume"]
+HEADER = ("offset", "symbol", "name", "price", "change", "volume")
+MAX_CHARS = 100_000_000
 MAX_ROWS = 1_000_000
-MAX_LAG_SECONDS = 1.0  # after a stall, rows older than this are not caught up with in one burst
+MAX_OFFSET_SECONDS = 7 * 86_400.0
 PAUSE_SECONDS = 1.0  # between the last row and the first again, at real pace
 _SYMBOL = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
@@ -38,64 +39,89 @@ class Row:
     volume: int
 
 
-class Replay:
-    """Endless. `speed` 2 plays a minute in half of one. The clock is in seconds, of any origin."""
+class Recording(list[Row]):
+    """The rows of a file. `broken`: how many of its lines are none."""
 
-    def __init__(
-        self,
-        rows: Sequence[Row],
-        *,
-        speed: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    broken = 0
+
+
+class Replay:
+    """Endless. `speed` 2 plays a minute in half of one."""
+
+    def __init__(self, rows: Sequence[Row], *, speed: float = 1.0, pace: Callable[[], Pace] = Pace) -> None:
+        self.symbols = frozenset(row.symbol for row in rows)
+        self.broken = rows.broken if isinstance(rows, Recording) else 0
         self._rows = sorted(rows, key=lambda row: row.offset)
         self._speed = speed
-        self._clock = clock
-        self._sleep = sleep
-        self.symbols = frozenset(row.symbol for row in rows)
+        self._pace = pace
 
     async def ticks(self) -> AsyncGenerator[Tick, None]:
-        started = self._clock()
+        pace = self._pace()
+        begun = 0.0
         while True:
             for row in self._rows:
-                early = started + row.offset / self._speed - self._clock()
-                if early > 0:
-                    await self._sleep(early)
-                elif -early > MAX_LAG_SECONDS:
-                    started -= early
+                await pace.until((begun + row.offset) / self._speed)
                 yield Tick(row.symbol, row.name, row.price, row.change, row.volume, iso_utc())
-            started += (self._rows[-1].offset + PAUSE_SECONDS) / self._speed
+            begun += self._rows[-1].offset + PAUSE_SECONDS
 
 
-def read(path: Path) -> list[Row]:
-    """Broken lines are skipped and counted. Raises ConfigError for a file of which nothing can be played."""
+def read(path: Path) -> Recording:
+    """A CSV file with a header: the columns of HEADER in any order, others between them are not looked at. Broken
+    lines are skipped and counted. Raises ConfigError for a file of which nothing can be played."""
     try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            text = file.read(MAX_CHARS + 1)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    if not lines or lines[0].split(",") != HEADER:
-        raise ConfigError(f"{path}: the first line must be {','.join(HEADER)}")
-    if len(lines) > MAX_ROWS:
-        raise ConfigError(f"{path}: more than {MAX_ROWS} lines")
-    rows = [row for line in lines[1:] if line.strip() and (row := _parse(line)) is not None]
-    broken = sum(1 for line in lines[1:] if line.strip()) - len(rows)
-    if broken:
-        log.warning("broken lines in a recording were skipped", file=str(path), lines=broken)
-    if not rows:
+    if len(text) > MAX_CHARS:
+        raise ConfigError(f"{path}: more than {MAX_CHARS} characters")
+    recording = _read(path, iter(text.split("\n")))
+    if recording.broken:
+        log.warning("broken lines in a recording were skipped", file=str(path), lines=recording.broken)
+    if not recording:
         raise ConfigError(f"{path}: no usable line")
-    return rows
+    return recording
 
 
-def _parse(line: str) -> Row | None:
+def _read(path: Path, lines: Iterator[str]) -> Recording:
+    header = [column.strip() for column in _cells(next(lines, "")) or ()]
+    if any(header.count(column) != 1 for column in HEADER):
+        raise ConfigError(f"{path}:1: the first line must name the columns {','.join(HEADER)}")
+    places = [header.index(column) for column in HEADER]
+    recording = Recording()
+    for line in lines:
+        if not line.strip():
+            continue
+        cells = _cells(line)
+        row = _row([cells[place] for place in places]) if cells and len(cells) == len(header) else None
+        if row is None:
+            recording.broken += 1
+        elif len(recording) == MAX_ROWS:
+            raise ConfigError(f"{path}: more than {MAX_ROWS} ticks")
+        else:
+            recording.append(row)
+    return recording
+
+
+def _cells(line: str) -> list[str] | None:
     try:
-        [[offset, symbol, name, price, change, volume]] = csv.reader([line], strict=True)
-        row = Row(float(offset), symbol, name.strip(), _number(price), _number(change), int(volume))
-    except (ValueError, csv.Error):
+        return next(csv.reader([line], strict=True), None)
+    except csv.Error:
+        return None
+
+
+def _row(cells: Sequence[str]) -> Row | None:
+    offset, symbol, name, price, change, volume = cells
+    if "_" in f"{offset}{price}{change}{volume}":  # Python's way of writing numbers
+        return None
+    try:
+        row = Row(
+            float(offset), sys.intern(symbol), sys.intern(name.strip()), _number(price), _number(change), int(volume)
+        )
+    except ValueError:
         return None
     sound = (
-        math.isfinite(row.offset)
-        and row.offset >= 0
+        0 <= row.offset <= MAX_OFFSET_SECONDS
         and _SYMBOL.fullmatch(symbol) is not None
         and 0 < len(row.name) <= 100
         and row.name.isprintable()

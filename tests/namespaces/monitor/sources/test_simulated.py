@@ -3,16 +3,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.namespaces.monitor.catalogue import Machine
-from server.namespaces.monitor.schemas import status_of
-from server.namespaces.monitor.sources.simulated import SimulatedMachine, SimulatedSource
+from server.namespaces.monitor.catalogue import Group, Machine
+from server.namespaces.monitor.rules import Rules
+from server.namespaces.monitor.sources.simulated import KIND, SimulatedMachine, SimulatedSource
 
 HOUR = 3600
 
 
 def shift(code: str, seed: int, step: float = 1) -> list[str]:
     machine = SimulatedMachine(code, seed)
-    return [status_of(machine.at(second * step), connected=True) for second in range(int(HOUR / step))]
+    return [machine.at(second * step).status for second in range(int(HOUR / step))]
 
 
 def test_a_run_is_repeatable() -> None:
@@ -64,3 +64,11 @@ async def test_a_source_starts_with_its_first_read() -> None:
         assert await source.read() == {"KRCWO12ELOA101": same.at(elapsed)}
         await source.close()
     assert list(source.codes) == ["KRCWO12ELOA101"]
+
+
+async def test_a_group_has_its_seed() -> None:
+    machines = tuple(Machine(f"KRCWO12ELOA10{number}", "x") for number in range(5))
+    for options, seed in (({}, 0), ({"seed": 3}, 3)):
+        source = KIND.build(Group("line", "simulated", KIND.options().load(options), Rules({}), machines))
+        assert source.name == "line"
+        assert await source.read() == {each.code: SimulatedMachine(each.code, seed).at(0) for each in machines}
