@@ -47,6 +47,8 @@ from server.realtime.cluster.publication import Describe
 from server.realtime.cluster.roster import ClusterRoster
 from server.realtime.cluster.sessions import Sessions
 from server.realtime.connection import Connection
+from server.realtime.doors import Door
+from server.realtime.engine.dialect import Dialect
 from server.realtime.leases import Lease, SoleLease
 from server.realtime.limits import RateLimits
 from server.realtime.namespace import Namespace
@@ -59,6 +61,14 @@ from server.storage.database import Database
 from server.storage.files import FileStore
 
 SOCKETIO_PATH = "socket.io"
+
+#: Paths of plain WebSockets, the more special ones first (SPEC §1).
+DOORS = (
+    Door("/ws/monitor", "/monitor", Dialect(replies={"ping": None})),
+    Door("/ws/copilot", "/copilot", Dialect(replies={"ping": None, "query": None}, pings=True)),
+    Door("/ws/trading/{client_id}", "/trading", Dialect(replies={"ping": None, "subscribe": "subscription_result"})),
+    Door("/ws/chat/{session_id}", "/chat", Dialect(), enters="join"),
+)
 
 REALTIME = web.AppKey("realtime", RealtimeServer)
 ROSTER = web.AppKey("roster", Roster)
@@ -92,6 +102,7 @@ def build_app(
         realtime.add(namespace)
     app[ROSTER] = _roster(node, lambda: itertools.chain.from_iterable(each.connections for each in namespaces))
     realtime.attach(app, socketio_path=SOCKETIO_PATH)
+    realtime.open_doors(app, DOORS)
     if isinstance(realtime.manager, ClusterFanout):
         [channels] = [each for each in namespaces if isinstance(each, trading.TradingNamespace)]
         app.on_startup.append(Outside(realtime.manager, channels.publish_seen).start)

@@ -14,6 +14,7 @@ from server.errors import ConnectionClosed, InternalError, RateLimited
 from server.realtime import packets
 from server.realtime.connection import Connection
 from server.realtime.engine import frames, protocol
+from server.realtime.engine.session import PlainSession
 from server.realtime.limits import Window
 from server.realtime.link import Link, Member
 from server.realtime.membership import Membership
@@ -134,6 +135,13 @@ class Entrance:
 
 
 def _refuse(link: Link, namespace: str, error: Mapping[str, object]) -> None:
+    if isinstance(link.session, PlainSession):
+        told = error.get("data")
+        reason = told if isinstance(told, Mapping) else {"message": error["message"]}
+        link.session.say(link.session.dialect.say("error", {k: v for k, v in reason.items() if k != "close_code"}))
+        code = reason.get("close_code")
+        link.session.end("server disconnect", code if isinstance(code, int) else protocol.POLICY)
+        return
     link.session.send(frames.message(*packets.encode(wire.CONNECT_ERROR, namespace, error)))
 
 

@@ -16,6 +16,8 @@ from socketio import packet as wire
 
 from server.identity import Identity
 from server.realtime.engine import frames
+from server.realtime.engine.dialect import Dialect
+from server.realtime.engine.outbox import Outbox
 from server.realtime.link import Link, Member
 from server.realtime.pacing import Pacer
 from server.realtime.packets import encode
@@ -43,6 +45,7 @@ class Fanout(ABC):
         self._rooms: dict[tuple[str, str], dict[str, Member]] = {}  # by namespace and room
         self._ack_ids = itertools.count(1)
         self._pacer = Pacer()
+        self._plain = 0  # members that are plain WebSockets
 
     def __len__(self) -> int:
         """Members of all namespaces."""
@@ -141,6 +144,7 @@ class Fanout(ABC):
     def join(self, link: Link, namespace: str) -> Member:
         """A link begins to enter a namespace, in which it is not yet."""
         member = Member(self.new_sid(), namespace, link)
+        self._plain += link.dialect is not None
         link.members[namespace] = member
         self._namespaces.setdefault(namespace, {})[member.sid] = member
         return member
@@ -153,6 +157,7 @@ class Fanout(ABC):
         member.connected = False
         members = self._namespaces.get(member.namespace, {})
         if members.get(member.sid) is member:
+            self._plain -= member.link.dialect is not None
             del members[member.sid]
             if not members:
                 del self._namespaces[member.namespace]
@@ -227,6 +232,8 @@ class Fanout(ABC):
         now = [each for each in members if each.connected and not (skip and each.is_in(skip))]
         outlet = self.server.eio.outlet
         self.server.statistics.messages_sent += len(now)
+        if self._plain:
+            now = self._tell_plain(now, plain)
         if number is None:
             outlet.broadcast(plain, [member.outbox for member in now])
         else:
@@ -239,6 +246,20 @@ class Fanout(ABC):
                 continue
             if number is None or member.recoverable is None:
                 self._hold(member, plain)
+
+    def _tell_plain(self, members: Sequence[Member], packet: frames.Packet) -> list[Member]:
+        """To those that are plain WebSockets, in each one's dialect; the others."""
+        others: list[Member] = []
+        dialects: dict[Dialect, list[Outbox]] = {}
+        for member in members:
+            if (dialect := member.link.dialect) is None:
+                others.append(member)
+            else:
+                dialects.setdefault(dialect, []).append(member.outbox)
+        for dialect, outboxes in dialects.items():
+            if (told := packet.told(dialect)) is not None:
+                self.server.eio.outlet.broadcast(told, outboxes)
+        return others
 
     def _spread_volatile(
         self,

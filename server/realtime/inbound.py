@@ -11,8 +11,9 @@ import structlog
 from socketio import packet as wire
 
 from server.realtime import packets
+from server.realtime.doors import PlainInbound
 from server.realtime.engine import frames
-from server.realtime.engine.session import Session
+from server.realtime.engine.session import PlainSession, Session
 from server.realtime.link import Link
 from server.realtime.packets import MalformedPacket, Packet, UnusablePacket
 
@@ -25,10 +26,13 @@ log = structlog.get_logger(__name__)
 class Inbound:
     def __init__(self, server: RealtimeServer) -> None:
         self._server = server
+        self.plain = PlainInbound(server)
 
     def message(self, session: Session, data: str | bytes) -> Awaitable[None] | None:
         """What it returns is awaited before the next."""
         link: Link = session.state
+        if isinstance(session, PlainSession):
+            return self.plain.message(session, data)
         if link.pending is None and (event := packets.plain_event(data)) is not None:
             return self._event(link, *event)
         try:

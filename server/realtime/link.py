@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from server.errors import ConnectionClosed
+from server.realtime.engine.dialect import Dialect
 from server.realtime.engine.frames import Packet as Message
 from server.realtime.engine.outbox import Outbox
-from server.realtime.engine.session import Session
+from server.realtime.engine.session import PlainSession, Session
 from server.realtime.limits import Window
 from server.realtime.packets import Packet
 from server.realtime.workers import Inbox
@@ -40,10 +41,16 @@ class Link:
     members: dict[str, Member] = field(default_factory=dict)  # by namespace
     left: set[str] = field(default_factory=set)  # namespaces it was in
     windows: dict[str, Window] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=dict)  # by the path of a plain WebSocket
 
     @property
     def id(self) -> str:
         return self.session.id
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """Of a plain WebSocket."""
+        return self.session.dialect if isinstance(self.session, PlainSession) else None
 
 
 class Recoverable(Protocol):

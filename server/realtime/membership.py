@@ -80,6 +80,10 @@ class Membership:
             if member.connection is not None
         ]
 
+    def fields(self, event: str) -> Collection[str]:
+        """Those that an event of this name may have."""
+        return ()
+
     def begin(self, member: Member, connection: Connection) -> None:
         self.server.statistics.total_connections += 1
         member.connection = connection

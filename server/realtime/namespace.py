@@ -254,6 +254,10 @@ class Namespace(Membership):
     async def end_expired(self, connection: Connection) -> None:
         await self.server.close(connection, TokenExpired())
 
+    def fields(self, event: str) -> Collection[str]:
+        declared = self._events.get(event)
+        return () if declared is None else declared.shape.schema.fields
+
     # -- inbound events -----------------------------------------------------------------------------------------
 
     async def refuse(self, connection: Connection, message: str, reply: Reply | None) -> None:

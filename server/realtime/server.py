@@ -10,7 +10,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from server.realtime.admission import Admission, NoTokens
 from server.realtime.cluster.asks import ClusterAsks
 from server.realtime.cluster.node import Node
 from server.realtime.connection import Connection
+from server.realtime.doors import Door
 from server.realtime.drain import Drain
 from server.realtime.engine import frames
 from server.realtime.engine.protocol import Refused
@@ -137,7 +138,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
             logger=_quiet("socketio"),
             **{name: value for name, value in options.items() if name != "logger"},
         )
-        self.eio.on("message", Inbound(self).message)
+        self._inbound = Inbound(self)
+        self.eio.on("message", self._inbound.message)
         self.eio.message_too_big = self._too_big
         self.eio.last_words = lambda session: self._tell_all(session, HeartbeatLost())
         # Whatever its characters and namespace.
@@ -159,6 +161,10 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         super().attach(app, socketio_path)
         app.on_startup.append(self._on_startup)
         app.on_shutdown.append(self._on_shutdown)
+
+    def open_doors(self, app: web.Application, doors: Sequence[Door]) -> None:
+        """To plain WebSockets."""
+        app.add_routes(self._inbound.plain.routes(list(doors)))
 
     async def _on_startup(self, app: web.Application) -> None:
         await self.start()
@@ -220,6 +226,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         if member is not None:
             self._last_words(connection.namespace, reason, [member])
             await self.disconnect(connection.id, namespace=connection.namespace)
+            if member.link.dialect is not None:
+                member.link.session.end(self.reason.SERVER_DISCONNECT, reason.close_code)
 
     def watch_expiry(self, connection: Connection) -> None:
         self._expiry.watch(connection, self.admission.now())
@@ -287,6 +295,10 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
     # -- bounds on messages -------------------------------------------------------------------------------------
 
     def _message_limit(self, link: Link, message: str | bytes) -> int:
+        if link.dialect is not None:
+            return max(
+                self.bounds.namespace_message_bytes.get(each, self.bounds.message_bytes) for each in link.members
+            )
         if isinstance(message, bytes):
             namespace = (link.pending.namespace if link.pending is not None else None) or "/"
         else:

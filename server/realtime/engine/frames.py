@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Hashable, Sequence
 
 from server.realtime.engine import protocol
+from server.realtime.engine.dialect import Dialect
 
 _FIN, _DEFLATED = 0x80, 0x40  # RFC 6455 §5.2, RFC 7692 §6
 TEXT, BINARY = 0x1, 0x2
-CLOSE_OPCODE, PONG_OPCODE = 0x8, 0xA
+CLOSE_OPCODE, PING_OPCODE, PONG_OPCODE = 0x8, 0x9, 0xA
 
 #: Below the first, deflate gains nothing worth its time; above the second, it would hold up everybody else
 #: (level 1 takes some 8 ms for a megabyte).
@@ -29,7 +30,19 @@ class Packet:
     event's.
     """
 
-    __slots__ = ("_deflated", "_plain", "_polled", "counts", "frame", "key", "parts", "replaced", "volatile")
+    __slots__ = (
+        "_deflated",
+        "_end",
+        "_plain",
+        "_polled",
+        "_told",
+        "counts",
+        "frame",
+        "key",
+        "parts",
+        "replaced",
+        "volatile",
+    )
 
     def __init__(
         self, *parts: str | bytes, volatile: bool = False, key: Hashable | None = None, counts: bool = False
@@ -41,6 +54,8 @@ class Packet:
         self.volatile = volatile
         self.key = key
         self.frame = frame(parts[0]) if len(parts) == 1 else b"".join(map(frame, parts))
+        self._end = "}]"
+        self._told: dict[Dialect, Packet | None] | None = None
         self._deflated: bytes | None = None
         self._polled: str | None = None
 
@@ -51,13 +66,30 @@ class Packet:
     def after(self, older: Packet) -> Packet:
         """What to send of the two: this one, which may count the other and those that it replaced."""
         text = self._plain.parts[0]
-        if not self.counts or not isinstance(text, str) or not text.endswith("}]"):
+        if not self.counts or not isinstance(text, str) or not text.endswith(self._end):
             return self
         replaced = self.replaced + 1 + older.replaced
-        packet = Packet(f'{text[:-2]},"conflated":{replaced}}}]', volatile=True, key=self.key, counts=True)
+        start = text[: -len(self._end)]
+        packet = Packet(f'{start},"conflated":{replaced}{self._end}', volatile=True, key=self.key, counts=True)
         packet.replaced = replaced
-        packet._plain = self._plain
+        packet._plain, packet._end = self._plain, self._end
         return packet
+
+    def told(self, dialect: Dialect) -> Packet | None:
+        """An event as plain WebSocket clients of a dialect hear it, encoded once for all of them; None for what they
+        do not hear."""
+        if self._told is None:
+            self._told = {}
+        elif dialect in self._told:
+            return self._told[dialect]
+        text = self.parts[0]
+        said = dialect.told(text) if len(self.parts) == 1 and isinstance(text, str) else None
+        told = None if said is None else Packet(said, volatile=self.volatile, key=self.key, counts=self.counts)
+        if told is not None:
+            told._end = "}"
+            told.replaced = self.replaced
+        self._told[dialect] = told
+        return told
 
     @property
     def deflated(self) -> bytes:
@@ -125,6 +157,14 @@ def _deflated_frame(data: str | bytes) -> bytes:
     return _header(_FIN | _DEFLATED | opcode, len(deflated)) + deflated
 
 
+def ping() -> Packet:
+    """Of RFC 6455, which every WebSocket library answers by itself."""
+    packet = Packet("")
+    packet.frame = packet._deflated = control(PING_OPCODE)
+    return packet
+
+
+CONTROL_PING = ping()
 PING = Packet(protocol.PING)
 NOOP = Packet(protocol.NOOP)
 CLOSE = Packet(protocol.CLOSE)

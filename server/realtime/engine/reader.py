@@ -33,6 +33,11 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
+class Pong:
+    """Of any ping."""
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
     """`code` is None where the peer gave none."""
 
@@ -41,13 +46,14 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A frame that says nothing by itself: a piece of a message, a pong."""
+    """A frame that says nothing by itself: a piece of a message."""
 
 
-Message = str | bytes | Ping | Closing | Passed
+Message = str | bytes | Ping | Pong | Closing | Passed
 
 _NOTHING = bytearray()  # never written to
 _PASSED = Passed()
+_PONGED = Pong()
 
 
 class Reader:
@@ -165,7 +171,7 @@ class Reader:
         if opcode == _PING:
             return Ping(bytes(body))
         if opcode == _PONG:
-            return _PASSED
+            return _PONGED
         if not body:
             return Closing(None)
         code = int.from_bytes(body[:2], "big")

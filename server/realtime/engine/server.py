@@ -19,10 +19,11 @@ import structlog
 from aiohttp import web
 
 from server.realtime.engine import frames, handshake, polling, protocol, seams, websocket
+from server.realtime.engine.dialect import Dialect
 from server.realtime.engine.heartbeat import Beat, Heartbeat
 from server.realtime.engine.outbox import Counters, Outlet
 from server.realtime.engine.protocol import Refused
-from server.realtime.engine.session import Session
+from server.realtime.engine.session import PlainSession, Session
 from server.realtime.engine.websocket import Websocket
 
 log = structlog.get_logger(__name__)
@@ -233,6 +234,36 @@ class Engine:
             if agreed is None:
                 raise
             self._accept(request, agreed).close(protocol.TRY_LATER)
+        except BaseException:
+            session.end(self.reason.TRANSPORT_ERROR)
+            raise
+        return seams.Handed()
+
+    async def open_plain(
+        self, request: web.Request, dialect: Dialect, opened: Callable[[Session], Awaitable[None]]
+    ) -> web.StreamResponse:
+        """A WebSocket without Engine.IO. What `opened` does comes before anything is read of it."""
+        try:
+            if self._stopping or len(self.sessions) >= self.max_sessions:
+                raise protocol.unavailable()
+            agreed = self._agree(request)
+        except Refused as refused:
+            return web.Response(status=refused.status, text=refused.message)
+        session = PlainSession(self.generate_id(), self, self.outlet, dialect)
+        self.sessions[session.id] = session
+        try:
+            work = self._handlers["connect"](session, request)
+            if work is not None:
+                await work
+            if not session.closed:
+                self._heartbeat.add(session.id, self._clock())
+                self._set_timer()
+            self._accept(request, agreed).serve(session, opened(session))
+        except Refused:
+            session.end(self.reason.TRANSPORT_ERROR)
+            self._accept(request, agreed).close(protocol.TRY_LATER)
+        except ConnectionError:  # the client is gone; there is nobody to answer
+            session.end(self.reason.TRANSPORT_ERROR)
         except BaseException:
             session.end(self.reason.TRANSPORT_ERROR)
             raise

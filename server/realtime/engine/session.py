@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from server.realtime.engine import frames, protocol
+from server.realtime.engine.dialect import Dialect
 from server.realtime.engine.frames import Packet
 from server.realtime.engine.outbox import MOST_POLLED, Outbox, Outlet
 from server.realtime.engine.protocol import Malformed, TooBig
@@ -111,6 +112,9 @@ class Session:
             raise Malformed("packet type")
         return None
 
+    def ponged(self) -> None:
+        """Of the websocket, which Engine.IO does not ping."""
+
     async def settle(self, work: Awaitable[None]) -> None:
         """Awaits what `receive` returned."""
         self.handling = True
@@ -159,3 +163,34 @@ class Session:
 
     def on_overflow(self) -> None:
         self._owner.on_overflow(self)
+
+
+class PlainSession(Session):
+    """Of a WebSocket that speaks no Engine.IO: events are JSON objects, as its `dialect` has them."""
+
+    __slots__ = ("dialect",)
+
+    def __init__(self, id: str, owner: Owner, outlet: Outlet, dialect: Dialect) -> None:
+        super().__init__(id, owner, outlet)
+        self.dialect = dialect
+
+    def send(self, packet: Packet) -> None:
+        if packet is frames.PING:
+            self.outbox.put(Packet(self.dialect.say("ping", {})) if self.dialect.pings else frames.CONTROL_PING)
+        elif (told := packet.told(self.dialect)) is not None:
+            self.outbox.put(told)
+
+    def say(self, text: str) -> None:
+        self.outbox.put(Packet(text))
+
+    def receive(self, packet: str | bytes) -> Awaitable[None] | None:
+        if len(packet) > self._owner.never_too_big and self._owner.too_big(self, packet):
+            raise TooBig
+        return self._owner.on_message(self, packet)
+
+    def ponged(self, *, by_message: bool = False) -> None:
+        """A client that is pinged by messages has to answer by one."""
+        if self.pong is not None and not self.pong.done():
+            self.pong.set_result(None)
+        if by_message or not self.dialect.pings:
+            self._owner.on_pong(self)

@@ -14,7 +14,7 @@ from aiohttp import web
 from server.realtime.engine import frames, protocol, seams
 from server.realtime.engine.handshake import Agreement
 from server.realtime.engine.protocol import Malformed, TooBig
-from server.realtime.engine.reader import Broken, Closing, Message, Ping, Reader
+from server.realtime.engine.reader import Broken, Closing, Message, Ping, Pong, Reader
 from server.realtime.engine.session import Session
 
 log = structlog.get_logger(__name__)
@@ -68,14 +68,16 @@ class Websocket(asyncio.Protocol):
 
     # -- a session's peer ---------------------------------------------------------------------------------------
 
-    def serve(self, session: Session) -> None:
-        """A session from here to its end."""
+    def serve(self, session: Session, first: Awaitable[None] | None = None) -> None:
+        """A session from here to its end. Nothing is read before what is `first` is done."""
         if self._closing or self._transport.is_closing():
             session.end("transport close")
             return
         self._session = session
         session.attach(self, self._transport, deflate=self._deflate)
-        if not self._busy:
+        if first is not None:
+            self._hold(first)
+        elif not self._busy:
             self._pump()  # what came with the handshake
 
     def probe(self, session: Session) -> None:
@@ -183,6 +185,8 @@ class Websocket(asyncio.Protocol):
             self._answer_close(message)
         elif isinstance(message, Ping) and not self._closing:
             self._answer_ping(message)
+        elif isinstance(message, Pong) and session is not None:
+            session.ponged()
         return None
 
     def _answer_ping(self, message: Ping) -> None:
