@@ -14,10 +14,11 @@ from server import extensions
 from server.auth.keys import JwksKeys
 from server.auth.tokens import KeySource, SecretKey, TokenAuthority, mint
 from server.extensions import Extensions
-from server.http import dev, health, middleware
+from server.http import admin, dev, health, middleware
 from server.http.api import Api
 from server.namespaces.chat import namespace as chat
 from server.namespaces.chat import routes, routes_files
+from server.namespaces.chat.dialect import BANK, CHAT
 from server.namespaces.chat.presence import describe
 from server.namespaces.chat.replies import Pace
 from server.namespaces.chat.service import Options
@@ -27,11 +28,13 @@ from server.namespaces.monitor import routes as monitor_routes
 from server.namespaces.monitor.alarms import AlarmService
 from server.namespaces.monitor.availability import Availability
 from server.namespaces.monitor.damping import Damping
+from server.namespaces.monitor.dialect import MONITOR
 from server.namespaces.monitor.history import History
 from server.namespaces.monitor.journal import Journal
 from server.namespaces.monitor.sources import KINDS
 from server.namespaces.trading import namespace as trading
 from server.namespaces.trading import routes as trading_routes
+from server.namespaces.trading.dialect import TRADING
 from server.realtime import recovery
 from server.realtime.admission import Admission
 from server.realtime.cluster import dispatch
@@ -64,11 +67,17 @@ SOCKETIO_PATH = "socket.io"
 
 #: Paths of plain WebSockets, the more special ones first (SPEC §1).
 DOORS = (
-    Door("/ws/monitor", "/monitor", Dialect(replies={"ping": None})),
-    Door("/ws/copilot", "/copilot", Dialect(replies={"ping": None, "query": None}, pings=True)),
-    Door("/ws/trading/{client_id}", "/trading", Dialect(replies={"ping": None, "subscribe": "subscription_result"})),
-    Door("/ws/chat/{session_id}", "/chat", Dialect(), enters="join"),
+    Door("/ws/monitor", "/monitor", MONITOR),
+    Door("/ws/copilot", "/copilot", Dialect(pings=True)),
+    Door("/ws/trading/{client_id}", "/trading", TRADING),
+    Door("/ws/chat/{session_id}", "/chat", CHAT, enters="join"),
+    Door("/api/v1/chat/ws/{session_id}", "/chat", BANK, enters="join"),
 )
+#: The last one, by WS_DEFAULT_NAMESPACE.
+DEFAULT_DOORS = {
+    "chat": Door("/ws/{session_id}", "/chat", CHAT, enters="join"),
+    "trading": Door("/ws/{client_id}", "/trading", TRADING),
+}
 
 REALTIME = web.AppKey("realtime", RealtimeServer)
 ROSTER = web.AppKey("roster", Roster)
@@ -102,7 +111,7 @@ def build_app(
         realtime.add(namespace)
     app[ROSTER] = _roster(node, lambda: itertools.chain.from_iterable(each.connections for each in namespaces))
     realtime.attach(app, socketio_path=SOCKETIO_PATH)
-    realtime.open_doors(app, DOORS)
+    realtime.open_doors(app, [*DOORS, DEFAULT_DOORS[settings.ws_default_namespace]])
     if isinstance(realtime.manager, ClusterFanout):
         [channels] = [each for each in namespaces if isinstance(each, trading.TradingNamespace)]
         app.on_startup.append(Outside(realtime.manager, channels.publish_seen).start)
@@ -110,6 +119,7 @@ def build_app(
     app.add_routes(_chat_routes(settings, realtime, namespaces))
     app.add_routes(_trading_routes(settings, realtime, namespaces))
     app.add_routes(_monitor_routes(settings, database, realtime, namespaces))
+    app.add_routes(admin.routes(app[ROSTER], _api(settings, realtime, settings.ws_message_size_limit)))
 
     more: dict[str, health.Check] = {name: functools.partial(check, database) for name, check in (checks or {}).items()}
     if node is not None:
@@ -178,6 +188,7 @@ def _namespaces(settings: Settings, database: Database, node: Node | None, added
             require_auth=settings.ws_require_auth,
         ),
         CopilotNamespace(
+            max_queries=settings.copilot_max_queries,
             data_timeout=settings.copilot_data_timeout,
             person_timeout=settings.copilot_person_timeout,
             require_auth=settings.ws_require_auth,

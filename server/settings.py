@@ -120,6 +120,7 @@ class Settings:
     ws_pong_timeout: float = _number(10.0, "WS_PONG_TIMEOUT", "WS_PING_TIMEOUT", least=0.01)
     ws_max_missed_pongs: int = _number(3, "WS_MAX_MISSED_PONGS", least=1, most=100)
     ws_require_auth: bool = _flag(True, "WS_REQUIRE_AUTH")
+    ws_default_namespace: str = _choice("chat", "WS_DEFAULT_NAMESPACE", "chat", "trading")  # of /ws/{id}
     ws_max_rooms: int = _number(100, "WS_MAX_ROOMS", least=3)
     ws_outbox_messages: int = _number(1000, "WS_OUTBOX_MESSAGES", least=10)
     ws_outbox_bytes: int = _number(1_048_576, "WS_OUTBOX_BYTES", least=65_536)
@@ -155,6 +156,7 @@ class Settings:
     openai_base_url: str | None = _text(None, "OPENAI_BASE_URL")
     openai_model: str | None = _text(None, "OPENAI_MODEL")
 
+    copilot_max_queries: int = _number(10, "COPILOT_MAX_QUERIES", least=1, most=100)
     copilot_data_timeout: float = _number(10.0, "COPILOT_DATA_TIMEOUT", least=0.01)
     copilot_person_timeout: float = _number(120.0, "COPILOT_PERSON_TIMEOUT", least=0.01)
     monitor_period: float = _number(1.0, "MONITOR_PERIOD", least=0.05)

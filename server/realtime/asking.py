@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from server.errors import AskWouldDeadlock, AtriumError, ClientTimeout, UnknownRequest
+from server.errors import AskWouldDeadlock, AtriumError, ClientTimeout, InvalidMessage, UnknownRequest
 from server.realtime import rooms, schema
 from server.realtime.asks import Answer, Ask, Asks, Place, acknowledged
 from server.realtime.connection import Connection
@@ -94,8 +94,14 @@ class Questions:
             if ask.is_answered:  # in the very moment: whoever answered was told that it counts
                 return ask.answered.result()
             # The future was cancelled with the wait for it, so nothing that arrives from here on counts.
+            self.asks.counts.expired += 1
             await self._tell_expired(ask)
             raise ClientTimeout from None
+        except asyncio.CancelledError:  # the person need not answer any more
+            if not ask.is_answered:
+                self.asks.counts.withdrawn += 1
+                await self._tell_expired(ask)
+            raise
         finally:
             self.asks.close(ask)
             self.others.closed(ask)
@@ -103,9 +109,13 @@ class Questions:
     async def answer(self, connection: Connection, event: str, request_id: object, answer: object) -> None:
         """As `Asks.settle`, whichever node waits for it."""
         try:
-            self.asks.answer(connection, event, request_id, answer)
-        except UnknownRequest:
-            await self.others.answer(connection, event, request_id, answer)
+            try:
+                self.asks.answer(connection, event, request_id, answer)
+            except UnknownRequest:
+                await self.others.answer(connection, event, request_id, answer)
+        except (InvalidMessage, UnknownRequest):
+            self.asks.counts.refused += 1
+            raise
 
     # -- who is asked -------------------------------------------------------------------------------------------
 

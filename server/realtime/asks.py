@@ -19,6 +19,7 @@ Answer = dict[str, object]
 Scope = tuple[str | None, str]
 
 MAX_OPEN_PER_USER = 100
+MAX_OPEN = 10_000  # in one namespace of this node
 
 
 class Place(NamedTuple):
@@ -52,8 +53,21 @@ class Ask:
         return self.answered.done() and not self.answered.cancelled()
 
 
+@dataclass(slots=True)
+class Counts:
+    """Since the start, of one node. What was `sent` ends `answered`, `expired` or `withdrawn`, by who asked;
+    `refused` are answers, also to other nodes' questions."""
+
+    sent: int = 0
+    answered: int = 0
+    expired: int = 0
+    withdrawn: int = 0
+    refused: int = 0
+
+
 class Asks:
     def __init__(self) -> None:
+        self.counts = Counts()
         self.prefix = ""  # of every request id: where more than one node asks, it says which
         self._open: dict[str, Ask] = {}
         self._by_user: dict[tuple[str, Scope], dict[str, Ask]] = {}
@@ -80,9 +94,9 @@ class Asks:
         accept: Callable[[object], Answer],
         seconds: float,
     ) -> Ask:
-        """`seconds` that it is open. Raises LimitExceeded when the user has too many questions open."""
-        of_user = self._by_user.setdefault((namespace, scope), {})
-        if len(of_user) >= MAX_OPEN_PER_USER:
+        """`seconds` that it is open. Raises LimitExceeded when too many are open, to the user or in all."""
+        of_user = self._by_user.get((namespace, scope), {})
+        if len(of_user) >= MAX_OPEN_PER_USER or len(self) >= MAX_OPEN:
             raise LimitExceeded("Too many open requests")
         request_id = self.prefix + secrets.token_urlsafe(24)
         loop = asyncio.get_running_loop()
@@ -97,7 +111,8 @@ class Asks:
             loop.create_future(),
         )
         self._open[request_id] = ask
-        of_user[request_id] = ask
+        self._by_user.setdefault((namespace, scope), of_user)[request_id] = ask
+        self.counts.sent += 1
         return ask
 
     def answer(self, connection: Connection, event: str, request_id: object, answer: object) -> None:
@@ -113,6 +128,7 @@ class Asks:
         if ask is None or ask.namespace != namespace or ask.event != event:
             raise UnknownRequest
         ask.answered.set_result(ask.accept(answer))
+        self.counts.answered += 1
 
     def sent(self, ask: Ask, place: Place, forget: Callable[[], None]) -> None:
         """The question went to a connection; `forget` drops the callback that waits for its ack."""

@@ -47,7 +47,7 @@ class Entrance:
         if namespace in link.members or not self._may_connect(link, namespace):
             server.eio.close(link.id)
             return
-        auth, wanted = self._recovery_wanted(auth)
+        auth, wanted = self._recovery_wanted(auth) if link.dialect is None else (auth, None)
         member = server.manager.join(link, namespace)
         try:
             connection = await self._admit(served, member, auth, wanted)

@@ -144,7 +144,7 @@ class Fanout(ABC):
     def join(self, link: Link, namespace: str) -> Member:
         """A link begins to enter a namespace, in which it is not yet."""
         member = Member(self.new_sid(), namespace, link)
-        self._plain += link.dialect is not None
+        self._plain += member.dialect is not None
         link.members[namespace] = member
         self._namespaces.setdefault(namespace, {})[member.sid] = member
         return member
@@ -157,7 +157,7 @@ class Fanout(ABC):
         member.connected = False
         members = self._namespaces.get(member.namespace, {})
         if members.get(member.sid) is member:
-            self._plain -= member.link.dialect is not None
+            self._plain -= member.dialect is not None
             del members[member.sid]
             if not members:
                 del self._namespaces[member.namespace]
@@ -252,7 +252,7 @@ class Fanout(ABC):
         others: list[Member] = []
         dialects: dict[Dialect, list[Outbox]] = {}
         for member in members:
-            if (dialect := member.link.dialect) is None:
+            if (dialect := member.dialect) is None:
                 others.append(member)
             else:
                 dialects.setdefault(dialect, []).append(member.outbox)
@@ -305,10 +305,12 @@ class Fanout(ABC):
             greeting["pid"] = recoverable.pid
         if member.resumed:
             session.outbox.replay(before)
-        session.send(frames.message(*encode(wire.CONNECT, member.namespace, greeting)))
-        # A client that looks at one frame of a segment and only then listens for the next would miss what follows: the
-        # `ws` package hands over all frames of a segment at once, and the protocol's own test suite reads it so.
-        session.outbox.breathe()
+        if member.dialect is None:
+            session.send(frames.message(*encode(wire.CONNECT, member.namespace, greeting)))
+            # A client that looks at one frame of a segment and only then listens for the next would miss what
+            # follows: the `ws` package hands over all frames of a segment at once, and the protocol's own test suite
+            # reads it so.
+            session.outbox.breathe()
         member.connected = True
         held, member.held = member.held, None
         for packet in (*after(), *(held or ())):

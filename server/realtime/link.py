@@ -70,6 +70,7 @@ class Member:
     link: Link
     connected: bool = False  # it, and the next two, are what a broadcast looks at: close to each other in memory
     outbox: Outbox = field(init=False)
+    dialect: Dialect | None = field(init=False)  # of a plain WebSocket
     recoverable: Recoverable | None = None
     rooms: set[str] = field(default_factory=set)
     admitted: bool = False  # it holds a place
@@ -82,6 +83,7 @@ class Member:
 
     def __post_init__(self) -> None:
         self.outbox = self.link.session.outbox
+        self.dialect = self.link.dialect
 
     def is_in(self, rooms: Collection[str]) -> bool:
         """In one of them; its id is one of its rooms."""

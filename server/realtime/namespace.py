@@ -275,6 +275,7 @@ class Namespace(Membership):
 
     async def refuse_ack(self, connection: Connection) -> None:
         """An ack that no open question waits for: late, second or made up."""
+        self.asks.counts.refused += 1
         with contextlib.suppress(RateLimited):
             self._count_event(connection)
             await self.send(connection, "error", UnknownRequest().to_wire())

@@ -28,7 +28,7 @@ from server.realtime.cluster.node import Node
 from server.realtime.connection import Connection
 from server.realtime.doors import Door
 from server.realtime.drain import Drain
-from server.realtime.engine import frames
+from server.realtime.engine import frames, protocol
 from server.realtime.engine.protocol import Refused
 from server.realtime.engine.server import Engine
 from server.realtime.engine.session import Session
@@ -193,14 +193,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         conflate: Hashable | None = None,
     ) -> None:
         """As `delivery.Delivery` says."""
-        self.manager.deliver(
-            namespace,
-            [event, payload],
-            room=room,
-            skip=skip,
-            volatile=volatile,
-            conflate=conflate,
-        )
+        self.manager.deliver(namespace, [event, payload], room=room, skip=skip, volatile=volatile, conflate=conflate)
 
     def request(
         self,
@@ -225,9 +218,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         member = self.manager.member(connection.id, connection.namespace)
         if member is not None:
             self._last_words(connection.namespace, reason, [member])
-            await self.disconnect(connection.id, namespace=connection.namespace)
-            if member.link.dialect is not None:
-                member.link.session.end(self.reason.SERVER_DISCONNECT, reason.close_code)
+            self._put_out(member, reason.close_code)
 
     def watch_expiry(self, connection: Connection) -> None:
         self._expiry.watch(connection, self.admission.now())
@@ -296,10 +287,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
 
     def _message_limit(self, link: Link, message: str | bytes) -> int:
         if link.dialect is not None:
-            return max(
-                self.bounds.namespace_message_bytes.get(each, self.bounds.message_bytes) for each in link.members
-            )
-        if isinstance(message, bytes):
+            namespace = next(iter(link.members), "/")
+        elif isinstance(message, bytes):
             namespace = (link.pending.namespace if link.pending is not None else None) or "/"
         else:
             head = message[2:130]  # past the Engine.IO and Socket.IO types
@@ -330,6 +319,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         if self.handlers or self.namespace_handlers:
             self.environ[session.id] = handlers.environ(request)
         refusal = await self.admission.arrive(shake.address)
+        if session.closed:
+            return
         if refusal is not None:
             if self._refused[shake.address] >= MAX_REFUSED_PER_ADDRESS:
                 raise Refused(4, refusal.message, status=refusal.http_status)
@@ -365,8 +356,14 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         member = self.manager.member(sid, namespace or "/")
         if member is not None:
-            member.link.session.send(frames.message(*packets.encode(wire.DISCONNECT, member.namespace)))
-            self.leave(member, self.reason.SERVER_DISCONNECT)
+            self._put_out(member, protocol.NORMAL)
+
+    def _put_out(self, member: Member, close_code: int) -> None:
+        """A plain WebSocket is in nothing else: it is closed with that."""
+        member.link.session.send(frames.message(*packets.encode(wire.DISCONNECT, member.namespace)))
+        self.leave(member, self.reason.SERVER_DISCONNECT)
+        if member.dialect is not None:
+            member.link.session.end(self.reason.SERVER_DISCONNECT, close_code)
 
     # -- what falls due ----------------------------------------------------------------------------------------
 

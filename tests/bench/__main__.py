@@ -11,6 +11,7 @@ import click
 from tests.bench import report, search
 from tests.bench.chat import CHAT_WORKLOADS
 from tests.bench.cluster import CLUSTER_WORKLOADS
+from tests.bench.mixed import MIXED_WORKLOADS
 from tests.bench.peers import LOAD_CORE
 from tests.bench.plant import PLANT_WORKLOADS
 from tests.bench.ticks import TICKS_WORKLOADS
@@ -18,7 +19,14 @@ from tests.bench.workloads import WORKLOADS as ONE_NODE_WORKLOADS
 from tests.bench.workloads import Figures, Workload
 
 RESULTS = Path(__file__).parent / "results.md"
-WORKLOADS = (*ONE_NODE_WORKLOADS, *CLUSTER_WORKLOADS, *CHAT_WORKLOADS, *TICKS_WORKLOADS, *PLANT_WORKLOADS)
+WORKLOADS = (
+    *ONE_NODE_WORKLOADS,
+    *MIXED_WORKLOADS,
+    *CLUSTER_WORKLOADS,
+    *CHAT_WORKLOADS,
+    *TICKS_WORKLOADS,
+    *PLANT_WORKLOADS,
+)
 SEARCH = "search"  # in Atrium alone, and without a server
 
 

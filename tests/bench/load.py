@@ -18,7 +18,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -35,15 +35,17 @@ class Stalled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a client of a peer opens: a websocket at `path` (none: bare TCP), and a CONNECT to a Socket.IO namespace."""
+    """How a client of a peer opens: a websocket at `path` (none: bare TCP), which may hold `{token}`, and a CONNECT to
+    a Socket.IO namespace, or else a message that begins with `welcome`, where there is one."""
 
     path: str | None
     namespace: str | None
     deflate: bool = False
+    welcome: bytes | None = None
 
-    def upgrade(self) -> bytes:
+    def upgrade(self, token: str) -> bytes:
         lines = [
-            f"GET {self.path} HTTP/1.1",
+            f"GET {(self.path or '').format(token=token)} HTTP/1.1",
             "Host: 127.0.0.1",
             "Connection: Upgrade",
             "Upgrade: websocket",
@@ -55,10 +57,22 @@ class Dialect:
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-class Client:
-    __slots__ = ("inflater", "opened", "rest", "sent_at", "socket", "token", "upgraded")
+@dataclass(slots=True)
+class Phase:
+    """What the messages of a phase look like to clients of one dialect."""
 
-    def __init__(self, connection: socket.socket, token: str) -> None:
+    header: bytes = b""
+    frame_bytes: int = 0
+    stamp: slice = field(default_factory=lambda: slice(0, 0))
+    prefix: bytes = b"\0"
+
+
+class Client:
+    __slots__ = ("dialect", "inflater", "opened", "phase", "rest", "sent_at", "socket", "token", "upgraded")
+
+    def __init__(self, connection: socket.socket, token: str, dialect: Dialect, phase: Phase) -> None:
+        self.dialect = dialect
+        self.phase = phase
         self.socket = connection
         self.token = token
         self.rest = b""
@@ -86,38 +100,38 @@ class Load:
         self._by_descriptor: dict[int, Client] = {}
         self._opened = 0
         self._buffer = bytearray(1 << 16)
-        self._header = b""
-        self._frame_bytes = 0
-        self._stamp = slice(0, 0)
-        self._prefix = b"\0"
+        self._phases: dict[Dialect, Phase] = {dialect: Phase()}
         self._answer: Callable[[Client], None] | None = None
 
     # -- connecting ---------------------------------------------------------------------------------------------
 
-    def connect(self, tokens: Sequence[str], *, port: int | None = None, at_once: int = 50) -> None:
-        """Returns when all are connected, to another `port` where one is given; that many are under way at a time."""
+    def connect(
+        self, tokens: Sequence[str], *, port: int | None = None, at_once: int = 50, dialect: Dialect | None = None
+    ) -> None:
+        """Returns when all are connected, to another `port` or in another `dialect` where one is given; that many are
+        under way at a time."""
         target = len(self.clients) + len(tokens)
         waiting = iter(tokens)
         while self._opened < target:
             under_way = len(self.clients) - self._opened
             for token in islice(waiting, at_once - under_way):
-                self._open(token, port or self._port)
+                self._open(token, port or self._port, dialect or self._dialect)
             self._turn()
 
-    def _open(self, token: str, port: int) -> None:
+    def _open(self, token: str, port: int, dialect: Dialect) -> None:
         connection = socket.socket()
         if self._unread_bytes is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._unread_bytes)
         connection.connect(("127.0.0.1", port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client = Client(connection, token)
+        client = Client(connection, token, dialect, self._phases.setdefault(dialect, Phase()))
         self.clients.append(client)
         self._by_descriptor[connection.fileno()] = client
         self._epoll.register(connection.fileno(), select.EPOLLIN)
-        if self._dialect.path is None:
+        if dialect.path is None:
             self._opens(client)
         else:
-            connection.send(self._dialect.upgrade())
+            connection.send(dialect.upgrade(token))
 
     def _opens(self, client: Client) -> None:
         client.upgraded = client.opened = True
@@ -137,25 +151,28 @@ class Load:
 
     # -- phases -------------------------------------------------------------------------------------------------
 
-    def expect(self, message: bytes, stamp: bytes) -> None:
+    def expect(self, message: bytes, stamp: bytes, *, dialect: Dialect | None = None) -> None:
         """Messages from here on look like this one; where it holds `stamp`, they hold the moment of their emit."""
-        ready = frame(message) if self._dialect.path is not None else message
+        dialect = dialect or self._dialect
+        phase = self._phases.setdefault(dialect, Phase())
+        ready = frame(message) if dialect.path is not None else message
         start = ready.find(stamp)
-        self._header = ready[:4]
-        self._frame_bytes = 0 if self._dialect.deflate else len(ready)
-        self._stamp = slice(start, start + STAMP_DIGITS)
+        phase.header = ready[:4]
+        phase.frame_bytes = 0 if dialect.deflate else len(ready)
+        phase.stamp = slice(start, start + STAMP_DIGITS)
         start = message.find(stamp)
-        self._prefix = message[:start]
+        phase.prefix = message[:start]
         self._answer = None
 
-    def answer(self, prefix: bytes, answer: Callable[[Client], None]) -> None:
+    def answer(self, prefix: bytes, answer: Callable[[Client], None], *, dialect: Dialect | None = None) -> None:
         """Messages from here on begin so; each is answered at once."""
-        self._frame_bytes = 0
-        self._prefix = prefix
+        phase = self._phases.setdefault(dialect or self._dialect, Phase())
+        phase.frame_bytes = 0
+        phase.prefix = prefix
         self._answer = answer
 
     def send(self, client: Client, message: bytes) -> None:
-        client.socket.sendall(masked(message) if self._dialect.path is not None else message)
+        client.socket.sendall(masked(message) if client.dialect.path is not None else message)
 
     def ask(self, clients: Sequence[Client], event: str, payload: object) -> None:
         """Returns when each has its ack."""
@@ -218,15 +235,15 @@ class Load:
                 client.rest = bytes(data[:end])
                 return
             self._upgraded(client, bytes(data[:at]))
-        size = self._frame_bytes
+        size, header, stamp = client.phase.frame_bytes, client.phase.header, client.phase.stamp
         while at < end:
-            if size and data.startswith(self._header, at):
+            if size and data.startswith(header, at):
                 count = (end - at) // size
                 last = at + (count - 1) * size
-                if count and data.startswith(self._header, last):
-                    self._stamped(data, at, now)
+                if count and data.startswith(header, last):
+                    self._stamped(data, at, now, stamp)
                     if count > 1:
-                        self._stamped(data, last, now)
+                        self._stamped(data, last, now, stamp)
                     self.delivered += count
                     at += count * size
                     continue
@@ -236,8 +253,8 @@ class Load:
             at = after
         client.rest = bytes(data[at:end])
 
-    def _stamped(self, data: bytearray, at: int, now: int) -> None:
-        self.latencies.append(now - int(data[at + self._stamp.start : at + self._stamp.stop]))
+    def _stamped(self, data: bytearray, at: int, now: int, stamp: slice) -> None:
+        self.latencies.append(now - int(data[at + stamp.start : at + stamp.stop]))
 
     def _read_frame(self, client: Client, data: bytearray, at: int, end: int, now: int) -> int | None:
         """Where the next frame begins, None while this one has not come whole."""
@@ -259,10 +276,10 @@ class Load:
         return start + size
 
     def _message(self, client: Client, message: bytes, now: int) -> None:
-        if message.startswith(self._prefix):
+        if message.startswith(client.phase.prefix):
             self.delivered += 1
             if self._answer is None:
-                start = len(self._prefix)
+                start = len(client.phase.prefix)
                 self.latencies.append(now - int(message[start : start + STAMP_DIGITS]))
             else:
                 self.latencies.append(now - client.sent_at)
@@ -280,14 +297,16 @@ class Load:
         client.upgraded = True
         if b"permessage-deflate" in response:
             client.inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        elif self._dialect.deflate:
+        elif client.dialect.deflate:
             raise Stalled("the server does not compress")
-        if self._dialect.namespace is None:
+        if client.dialect.namespace is None and client.dialect.welcome is None:
             self._opens(client)
 
     def _handshake(self, client: Client, message: bytes) -> None:
-        namespace = self._dialect.namespace
-        if message.startswith(b"0{"):
+        namespace, welcome = client.dialect.namespace, client.dialect.welcome
+        if welcome is not None and message.startswith(welcome):
+            self._opens(client)
+        elif message.startswith(b"0{"):
             self.send(client, f'40{namespace},{{"token":"{client.token}"}}'.encode())
         elif message.startswith(f"40{namespace},".encode()):
             self._opens(client)

@@ -21,6 +21,7 @@ SERVER_CORE, LOAD_CORE = 0, 1
 SECRET = "a benchmark secret that is long enough for HS256"
 
 SOCKETIO = Dialect("/socket.io/?EIO=4&transport=websocket", "/bench")
+PLAIN = Dialect("/ws/bench?token={token}", None, welcome=b'{"type":"connected"')
 CHAT = replace(SOCKETIO, namespace="/chat")
 
 

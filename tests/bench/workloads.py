@@ -74,7 +74,7 @@ def tokens(count: int) -> list[str]:
 
 
 def text(size: int) -> list[dict[str, object]]:
-    empty = len(_json({"stamp": STAMP.decode(), "text": ""}))
+    empty = len(encoded({"stamp": STAMP.decode(), "text": ""}))
     return [{"stamp": STAMP.decode(), "text": "x" * (size - empty)}]
 
 
@@ -102,7 +102,7 @@ def _status() -> list[dict[str, object]]:
     ]
 
 
-def _json(value: object) -> bytes:
+def encoded(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -153,8 +153,8 @@ class Broadcast:
             }
             if self.room is not None:
                 command["room"] = self.room
-            event = b"42/bench," + _json(["broadcast", command])
-            load.send(first, event if peer.dialect == SOCKETIO else _json(command))
+            event = b"42/bench," + encoded(["broadcast", command])
+            load.send(first, event if peer.dialect == SOCKETIO else encoded(command))
         load.receive(messages=messages * self.clients)
 
     def expected(self, load: Load, peer: Peer) -> None:
@@ -162,8 +162,8 @@ class Broadcast:
 
     def message(self, peer: Peer, payload: dict[str, object]) -> bytes:
         if peer is FASTAPI:
-            return _json(payload)
-        message = b"42/bench," + _json(["tick", payload])
+            return encoded(payload)
+        message = b"42/bench," + encoded(["tick", payload])
         return frame(message) if peer is FLOOR else message
 
 

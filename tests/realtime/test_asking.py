@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -151,10 +152,37 @@ async def test_a_cancelled_asker_leaves_nothing_behind(served: tuple[Running, Ec
     server, namespace = served
     client = await connect(server, "/echo", "alice")
     task = asking(namespace, only(namespace))
-    await client.expect("question")
+    question = await client.expect("question")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert left_behind(server, namespace) == (0, 0, 0)
+    assert await client.expect("request_expired") == {"requestId": question["requestId"]}
+
+
+async def test_what_became_of_questions_is_counted(served: tuple[Running, EchoNamespace], connect: Connect) -> None:
+    server, namespace = served
+    client = await connect(server, "/echo", "alice")
+    connection = only(namespace)
+    with pytest.raises(ClientTimeout):
+        await asking(namespace, connection, timeout=0.01)
+    cancelled = asking(namespace, connection)
+    await client.expect("question", lambda question: question != client.payloads("question")[0])
+    cancelled.cancel()
+    client.answer("question", lambda _: {"answer": "x"})
+    await asking(namespace, connection)
+    open_one = asking(namespace, connection, timeout=0.2)
+    for request_id in ("made up", client.payloads("question")[0]["requestId"]):
+        with pytest.raises(UnknownRequest):
+            await namespace.answer(connection, "question", request_id, {"answer": "x"})
+    await open_one
+    assert dataclasses.asdict(namespace.asks.counts) == {
+        "sent": 4,
+        "answered": 2,
+        "expired": 1,
+        "withdrawn": 1,
+        "refused": 2,
+    }
     assert left_behind(server, namespace) == (0, 0, 0)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from server.errors import InvalidMessage, LimitExceeded, UnknownRequest
 from server.identity import Identity
+from server.realtime import asks as module
 from server.realtime.asks import MAX_OPEN_PER_USER, Ask, Asks, Place, acknowledged
 from server.realtime.connection import Connection
 
@@ -145,6 +146,16 @@ async def test_a_user_can_have_only_so_many_open() -> None:
     asks.open("/echo", (None, "bob"), "question", {}, accept, LONG)
     asks.close(held[0])
     opened(asks)
+
+
+async def test_all_users_together_can_have_only_so_many_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_OPEN", 2)
+    asks = Asks()
+    for user in ("alice", "bob"):
+        asks.open("/echo", (None, user), "question", {}, accept, LONG)
+    with pytest.raises(LimitExceeded):
+        asks.open("/echo", (None, "carol"), "question", {}, accept, LONG)
+    assert (len(asks), len(asks._by_user), asks.counts.sent) == (2, 2, 2)
 
 
 def test_an_empty_ack_is_no_answer() -> None:

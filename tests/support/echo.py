@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from server.auth.tokens import SecretKey, TokenAuthority
 from server.errors import Forbidden
 from server.realtime.admission import Admission
 from server.realtime.connection import Connection
+from server.realtime.doors import Door
 from server.realtime.limits import Rate, RateLimits
 from server.realtime.namespace import Namespace, event
 from server.realtime.rooms import room_name
@@ -113,6 +114,7 @@ async def serving(
     require_auth: bool = True,
     now: Any = None,
     port: int = 0,
+    doors: Sequence[Door] = (),
     **options: Any,
 ) -> AsyncIterator[tuple[Running, EchoNamespace]]:
     limits = RateLimits(rates or {})
@@ -135,6 +137,7 @@ async def serving(
 
     app.on_shutdown.append(open_gate)
     server.attach(app)
+    server.open_doors(app, doors)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

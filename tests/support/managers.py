@@ -21,7 +21,7 @@ from server.realtime.cluster.manager import ClusterFanout
 from server.realtime.cluster.node import Node
 from server.realtime.cluster.sessions import Sessions
 from server.realtime.rooms import room_name
-from tests.support import echo
+from tests.support import echo, plain
 from tests.support.client import PATIENCE
 from tests.support.proxy import Proxy
 from tests.support.raw import RawSocket, raw_socket
@@ -62,7 +62,7 @@ async def serving(
 ) -> AsyncIterator[tuple[Running, echo.EchoNamespace]]:
     """`tests.support.echo.serving` as a node among many; `options` are its."""
     manager = clustered(url, prefix=prefix, recovery=recovery, dispatch=dispatch)
-    async with echo.serving(node=manager.node, manager=manager, **options) as served:
+    async with plain.serving(node=manager.node, manager=manager, **options) as served:
         yield served
 
 

@@ -89,10 +89,10 @@ class Stream:
         await self._tell("stream_chunk", {"content": chunk, "index": len(self._chunks) - 1})
 
     async def end(self, outcome: Mapping[str, object]) -> None:
-        """Of one that did not start, only the listener hears."""
+        """With all of the text, for who takes no chunks. Of one that did not start, only the listener hears."""
         if not self._ended:
             self._ended = True
-            await self._tell("stream_end", outcome)
+            await self._tell("stream_end", {"content": self.text, **outcome})
 
     async def replay(self, connection_id: str) -> None:
         """The text so far, for one who enters the session; where it is long, its beginning is one chunk that has the

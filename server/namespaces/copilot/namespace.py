@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from server.namespaces.copilot import schemas
-from server.namespaces.copilot.service import CopilotService
+from server.namespaces.copilot.planner.embedded import EmbeddedPlanner
+from server.namespaces.copilot.planner.planning import Planner
+from server.namespaces.copilot.service import MAX_RUNNING_PER_USER, CopilotService, Scope
 from server.realtime import rooms
 from server.realtime.connection import Connection
 from server.realtime.namespace import Namespace, event
@@ -21,21 +23,37 @@ CLARIFICATION = "clarification_request"
 class CopilotNamespace(Namespace):
     path = "/copilot"
 
-    def __init__(self, *, data_timeout: float, person_timeout: float, require_auth: bool = True) -> None:
-        """Timeouts in seconds: how long a client may take for data, and a person for a question."""
+    def __init__(
+        self,
+        *,
+        data_timeout: float,
+        person_timeout: float,
+        max_queries: int = MAX_RUNNING_PER_USER,
+        planner: Planner | None = None,
+        require_auth: bool = True,
+    ) -> None:
+        """Timeouts in seconds: how long a client may take for data, and a person for a question. `max_queries` of a
+        user run at once."""
         super().__init__(require_auth=require_auth)
         self.data_timeout = data_timeout
         self.person_timeout = person_timeout
-        self._service = CopilotService(self.spawn)
+        self.service = CopilotService(self.spawn, planner or EmbeddedPlanner(), self.tell_user, most=max_queries)
+
+    async def start(self) -> None:
+        if self.server.node is not None:
+            self.service.join(self.server.node)
+
+    async def stop(self) -> None:
+        await self.service.stop()
 
     @event("query", schemas.Query, rate=QUERY_RATE)
     async def query(self, connection: Connection, text: str, query_id: str | None) -> Mapping[str, object]:
-        client = _AskingClient(self, connection)
-        return {"query_id": self._service.start(connection.identity.scope, text, query_id, client)}
+        caller = _ConnectedCaller(self, connection)
+        return {"query_id": await self.service.start(connection.identity.scope, text, query_id, caller)}
 
     @event("cancel", schemas.Cancel)
     async def cancel(self, connection: Connection, query_id: str) -> Mapping[str, object]:
-        await self._service.cancel(connection.identity.scope, query_id)
+        await self.service.cancel(connection.identity.scope, query_id)
         return {"query_id": query_id}
 
     @event("available_data", schemas.AvailableData)
@@ -50,9 +68,13 @@ class CopilotNamespace(Namespace):
     async def human_response(self, connection: Connection, request_id: str, answer: str) -> None:
         await self.answer(connection, CLARIFICATION, request_id, {"answer": answer})
 
+    async def tell_user(self, scope: Scope, event: str, payload: Mapping[str, object]) -> None:
+        """All their connections."""
+        await self.emit(event, payload, room=rooms.user_room(*scope))
 
-class _AskingClient:
-    """`service.Client` over the connection that asked, and over the user's others once it is gone."""
+
+class _ConnectedCaller:
+    """`service.Caller` over the connection that asked, and over the user's others once it is gone."""
 
     def __init__(self, namespace: CopilotNamespace, connection: Connection) -> None:
         self._namespace = namespace
@@ -89,5 +111,4 @@ class _AskingClient:
         if self._namespace.connection(connection.id) is not None:
             await self._namespace.send(connection, event, payload)
         else:
-            user_room = rooms.user_room(connection.tenant, connection.user_id)
-            await self._namespace.emit(event, payload, room=user_room)
+            await self._namespace.tell_user(connection.identity.scope, event, payload)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import INCLUDE, Schema, ValidationError, fields, validate, validates
+from marshmallow import INCLUDE, Schema, ValidationError, fields, validates
 
 from server.realtime.schema import Identifier, Payload, Text
 
@@ -29,6 +29,15 @@ class _Rows(fields.Field[list[Mapping[str, object]]]):
             if not isinstance(row, Mapping) or len(row) > MAX_FIELDS:
                 raise ValidationError({at: [f"Not an object of at most {MAX_FIELDS} fields."]})
         return value
+
+
+class _Datasets(fields.List[Any]):
+    """Counted before it is looked at: what is wrong with each of ten thousand is more than what they say."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> list[Any]:
+        if isinstance(value, list) and len(value) > MAX_DATASETS:
+            raise ValidationError(f"More than {MAX_DATASETS} datasets.")
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Query(Payload):
@@ -56,7 +65,7 @@ class Dataset(Schema):
 
 
 class Datasets(Payload):
-    datasets = fields.List(fields.Nested(Dataset), required=True, validate=validate.Length(max=MAX_DATASETS))
+    datasets = _Datasets(fields.Nested(Dataset), required=True)
 
 
 class Data(Payload):

@@ -138,8 +138,10 @@ class TradingNamespace(Namespace):
         return await self.service.publish(connection.identity, channel, type, data, idempotency_key)
 
     @event("chat_message", schemas.ChatMessage, rate="messages")
-    async def chat_message(self, connection: Connection, channel: str, message: str) -> Mapping[str, object]:
-        return await self.service.chat(connection, channel, message)
+    async def chat_message(
+        self, connection: Connection, channel: str, message: str, client_id: str | None
+    ) -> Mapping[str, object]:
+        return await self.service.chat(connection, channel, message, client_id)
 
     @event("presence", schemas.Channel)
     async def presence(self, connection: Connection, channel: str) -> Mapping[str, object]:

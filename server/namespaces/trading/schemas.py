@@ -140,8 +140,11 @@ class Publish(Message):
 
 
 class ChatMessage(Payload):
+    """`client_id`: what the client calls itself; who says it is not taken from there."""
+
     channel = ChannelName(load_default="general")
     message = Text(most=MAX_MESSAGE_CHARS, required=True)
+    client_id = Identifier(allow_none=True, load_default=None)
 
 
 class Channel(Payload):

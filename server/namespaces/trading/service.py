@@ -131,9 +131,11 @@ class TradingService:
         receipt = None if key is None else (*identity.scope, channel, key)
         return await self.broker.publish(Publication(identity.tenant, channel, kind, event, {"data": data}, receipt))
 
-    async def chat(self, connection: Connection, channel: str, text: str) -> dict[str, object]:
+    async def chat(
+        self, connection: Connection, channel: str, text: str, client_id: str | None = None
+    ) -> dict[str, object]:
         kind = await self._allow(connection.identity, "chat", channel)
-        body = {"client_id": connection.id, "user_id": connection.user_id, "message": text}
+        body = {"client_id": client_id or connection.id, "user_id": connection.user_id, "message": text}
         said = await self.broker.publish(Publication(connection.tenant, channel, kind, "chat_message", body))
         return {"channel": channel, "seq": said["seq"], "epoch": said["epoch"]}
 

@@ -1,4 +1,4 @@
-"""One message, encoded at most once for each kind of transport, however many receive it. Pure."""
+"""One message, encoded at most once for each kind of transport, however many receive it. No I/O."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import base64
 import zlib
 from collections.abc import Hashable, Sequence
 
+import structlog
+
 from server.realtime.engine import protocol
 from server.realtime.engine.dialect import Dialect
+
+log = structlog.get_logger(__name__)
 
 _FIN, _DEFLATED = 0x80, 0x40  # RFC 6455 §5.2, RFC 7692 §6
 TEXT, BINARY = 0x1, 0x2
@@ -54,7 +58,7 @@ class Packet:
         self.volatile = volatile
         self.key = key
         self.frame = frame(parts[0]) if len(parts) == 1 else b"".join(map(frame, parts))
-        self._end = "}]"
+        self._end = "}]"  # of the text, behind which `after` counts
         self._told: dict[Dialect, Packet | None] | None = None
         self._deflated: bytes | None = None
         self._polled: str | None = None
@@ -77,17 +81,19 @@ class Packet:
 
     def told(self, dialect: Dialect) -> Packet | None:
         """An event as plain WebSocket clients of a dialect hear it, encoded once for all of them; None for what they
-        do not hear."""
+        do not hear, and for what their dialect fails at: no event is worth those of others."""
         if self._told is None:
             self._told = {}
         elif dialect in self._told:
             return self._told[dialect]
         text = self.parts[0]
-        said = dialect.told(text) if len(self.parts) == 1 and isinstance(text, str) else None
+        said = _said(dialect, text) if len(self.parts) == 1 and isinstance(text, str) else None
         told = None if said is None else Packet(said, volatile=self.volatile, key=self.key, counts=self.counts)
         if told is not None:
             told._end = "}"
             told.replaced = self.replaced
+            if self._plain is not self:  # this one counts already; what replaces another is to count once
+                told._plain = self._plain.told(dialect) or told
         self._told[dialect] = told
         return told
 
@@ -115,6 +121,14 @@ def message(*parts: str | bytes, volatile: bool = False, key: Hashable | None = 
     return Packet(
         *[protocol.MESSAGE + part if isinstance(part, str) else part for part in parts], volatile=volatile, key=key
     )
+
+
+def _said(dialect: Dialect, text: str) -> str | None:
+    try:
+        return dialect.told(text)
+    except Exception:
+        log.exception("event not told", start=text[:50])
+        return None
 
 
 def frame(data: str | bytes) -> bytes:

@@ -244,13 +244,33 @@ class Engine:
     ) -> web.StreamResponse:
         """A WebSocket without Engine.IO. What `opened` does comes before anything is read of it."""
         try:
-            if self._stopping or len(self.sessions) >= self.max_sessions:
+            if self._stopping:
                 raise protocol.unavailable()
             agreed = self._agree(request)
+            if len(self.sessions) < self.max_sessions:
+                await self._serve_plain(request, agreed, dialect, opened)
+            else:
+                self._accept(request, agreed).close(protocol.TRY_LATER)
+        except ConnectionError:  # the client is gone; there is nobody to answer
+            return web.Response(status=400)
         except Refused as refused:
             return web.Response(status=refused.status, text=refused.message)
+        return seams.Handed()
+
+    async def _serve_plain(
+        self,
+        request: web.Request,
+        agreed: handshake.Agreement,
+        dialect: Dialect,
+        opened: Callable[[Session], Awaitable[None]],
+    ) -> None:
         session = PlainSession(self.generate_id(), self, self.outlet, dialect)
         self.sessions[session.id] = session
+
+        async def enter() -> None:
+            if not session.closed:  # since it was served, by who had the turn before
+                await opened(session)
+
         try:
             work = self._handlers["connect"](session, request)
             if work is not None:
@@ -258,16 +278,13 @@ class Engine:
             if not session.closed:
                 self._heartbeat.add(session.id, self._clock())
                 self._set_timer()
-            self._accept(request, agreed).serve(session, opened(session))
+            self._accept(request, agreed).serve(session, enter)
         except Refused:
             session.end(self.reason.TRANSPORT_ERROR)
             self._accept(request, agreed).close(protocol.TRY_LATER)
-        except ConnectionError:  # the client is gone; there is nobody to answer
-            session.end(self.reason.TRANSPORT_ERROR)
         except BaseException:
             session.end(self.reason.TRANSPORT_ERROR)
             raise
-        return seams.Handed()
 
     @contextmanager
     def _tracked(self) -> Iterator[None]:

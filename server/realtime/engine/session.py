@@ -115,6 +115,10 @@ class Session:
     def ponged(self) -> None:
         """Of the websocket, which Engine.IO does not ping."""
 
+    def left(self, code: int | None) -> str:
+        """Why the session ends whose peer closed its websocket so: Engine.IO says goodbye before."""
+        return "transport close"
+
     async def settle(self, work: Awaitable[None]) -> None:
         """Awaits what `receive` returned."""
         self.handling = True
@@ -187,6 +191,9 @@ class PlainSession(Session):
         if len(packet) > self._owner.never_too_big and self._owner.too_big(self, packet):
             raise TooBig
         return self._owner.on_message(self, packet)
+
+    def left(self, code: int | None) -> str:
+        return "client disconnect" if code in (None, protocol.NORMAL) else super().left(code)
 
     def ponged(self, *, by_message: bool = False) -> None:
         """A client that is pinged by messages has to answer by one."""

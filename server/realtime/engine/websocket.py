@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 import structlog
@@ -68,15 +68,18 @@ class Websocket(asyncio.Protocol):
 
     # -- a session's peer ---------------------------------------------------------------------------------------
 
-    def serve(self, session: Session, first: Awaitable[None] | None = None) -> None:
+    def serve(self, session: Session, first: Callable[[], Awaitable[None]] | None = None) -> None:
         """A session from here to its end. Nothing is read before what is `first` is done."""
+        if session.closed:  # the server stops
+            self.close(protocol.GOING_AWAY)
+            return
         if self._closing or self._transport.is_closing():
             session.end("transport close")
             return
         self._session = session
         session.attach(self, self._transport, deflate=self._deflate)
         if first is not None:
-            self._hold(first)
+            self._hold(first())
         elif not self._busy:
             self._pump()  # what came with the handshake
 
@@ -249,7 +252,7 @@ class Websocket(asyncio.Protocol):
         self._closing = True
         self._leave_probe()
         if self._session is not None:
-            self._session.end("transport close")
+            self._session.end(self._session.left(message.code))
         if answers:
             self._transport.write(frames.close(message.code or protocol.NORMAL))
             self._set_timer()

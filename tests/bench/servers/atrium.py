@@ -25,6 +25,8 @@ from server.realtime.cluster.manager import ClusterFanout
 from server.realtime.cluster.node import Node
 from server.realtime.cluster.sessions import Sessions
 from server.realtime.connection import Connection
+from server.realtime.doors import Door
+from server.realtime.engine.dialect import Dialect
 from server.realtime.limits import Rate, RateLimits
 from server.realtime.namespace import EVENT_RATE, Namespace, event
 from server.realtime.rooms import EVERYONE
@@ -112,6 +114,7 @@ async def serve(port: int, secret: str, redis_url: str | None = None, *, namespa
     realtime.add(namespace or Bench())
     app = web.Application(middlewares=[middleware.origins([], allow_loopback=False), middleware.errors])
     realtime.attach(app)
+    realtime.open_doors(app, [Door("/ws/bench", "/bench", Dialect())])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

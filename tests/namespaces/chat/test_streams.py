@@ -83,7 +83,7 @@ async def test_what_the_room_hears_the_listener_does() -> None:
         ("stream_start", {**of, "sender_type": "agent", "sender_id": "1"}),
         ("stream_chunk", {**of, "content": "안녕", "index": 0}),
         ("stream_chunk", {**of, "content": "하세요", "index": 1}),
-        ("stream_end", {**of, "seq": 2}),
+        ("stream_end", {**of, "content": "안녕하세요", "seq": 2}),
     ]
     assert stream.text == "안녕하세요"
 

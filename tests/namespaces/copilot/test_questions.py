@@ -172,7 +172,7 @@ async def test_unanswered_queries_of_many_users_leave_nothing_behind(serve: Serv
         for _ in range(5):
             assert (await client.expect("error"))["code"] == "CLIENT_TIMEOUT"
     namespace = copilot(server)
-    assert (len(namespace.asks), len(namespace._service)) == (0, 0)
+    assert (len(namespace.asks), len(namespace.service)) == (0, 0)
     assert all(not each.callbacks for each in server.realtime.manager.members("/copilot", None))
 
 

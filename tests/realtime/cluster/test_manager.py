@@ -28,6 +28,7 @@ from tests.support.managers import (
     until,
     until_up,
 )
+from tests.support.plain import Plain, plain
 from tests.support.redis import RedisServer
 from tests.support.running import Running
 
@@ -37,7 +38,7 @@ OTHER = room_name(None, "numbered", "2")
 class Trio:
     """`a`, `b` and `c`, each on a node of its own: `a` and `b` in one room, `b` and `c` in another."""
 
-    def __init__(self, servers: list[Running], readers: dict[str, Reader]) -> None:
+    def __init__(self, servers: list[Running], readers: dict[str, Reader | Plain]) -> None:
         self.servers = servers
         self.readers = readers
 
@@ -52,13 +53,18 @@ class Trio:
         return {id: numbers for id, numbers in found.items() if numbers}
 
 
-@pytest_asyncio.fixture(params=[False, True], ids=["plain", "recoverable"])
+@pytest_asyncio.fixture(params=["forgotten", "recoverable", "mixed"])
 async def trio(servers: list[Running], request: pytest.FixtureRequest) -> AsyncIterator[Trio]:
+    """`a` and `b` may be plain WebSockets among others."""
     async with AsyncExitStack() as stack:
         rooms = {"a": (1,), "b": (1, 2), "c": (2,)}
-        readers = {}
+        readers: dict[str, Reader | Plain] = {}
         for (id, numbers), server in zip(rooms.items(), servers, strict=True):
-            readers[id] = await stack.enter_async_context(reader(server, id, recovery=request.param))
+            if request.param == "mixed" and id != "c":
+                readers[id] = await stack.enter_async_context(plain(server, id))
+            else:
+                recovery = request.param != "forgotten"
+                readers[id] = await stack.enter_async_context(reader(server, id, recovery=recovery))
             await readers[id].enter(*numbers)
         yield Trio(servers, readers)
 

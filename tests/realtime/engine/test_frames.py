@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import zlib
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.realtime.engine import frames
+from server.realtime.engine.dialect import Dialect
 
 
 def read(data: bytes) -> tuple[int, bytes]:
@@ -74,3 +76,45 @@ def test_a_packet_counts_what_it_replaced_and_what_that_had() -> None:
 def test_what_does_not_count_stays_as_it_is(text: str) -> None:
     plain = frames.message(text, volatile=True, key="A")
     assert plain.after(counted(1)) is plain
+
+
+# -- as plain WebSockets hear it ------------------------------------------------------------------------------------
+
+
+def test_an_event_is_told_once_for_each_dialect() -> None:
+    one, other = Dialect(), Dialect(types={"tick": "price"})
+    packet = counted(1)
+    told = packet.told(one)
+    assert told is not None
+    assert told is packet.told(one)
+    assert told is not packet.told(other)
+    assert (told.volatile, told.key, told.counts) == (True, "A", True)
+
+
+@pytest.mark.parametrize("packet", [frames.PING, frames.NOOP, frames.message('0/x,{"sid":"1"}'), frames.message("51-")])
+def test_what_is_no_event_is_not_told(packet: frames.Packet) -> None:
+    assert packet.told(Dialect()) is None
+
+
+def test_an_event_with_attachments_is_not_told() -> None:
+    assert frames.message('51-/x,["a",{"_placeholder":true,"num":0}]', b"\x01").told(Dialect()) is None
+
+
+def test_what_was_counted_before_it_was_told_is_counted_once() -> None:
+    """For all, as a channel's class has it, and then for one that does not read."""
+    dialect = Dialect()
+
+    def stamped(seq: int) -> frames.Packet:
+        return frames.message(f'2/x,["tick",{{"seq":{seq},"timestamp":"t"}}]', volatile=True, key="A", counts=True)
+
+    older, newer = stamped(2).after(stamped(1)).told(dialect), stamped(4).after(stamped(3)).told(dialect)
+    assert older is not None
+    assert newer is not None
+    assert json.loads(str(newer.parts[0])) == {"type": "tick", "seq": 4, "timestamp": "t", "conflated": 1}
+    assert newer.after(older).replaced == 3
+    assert str(newer.after(older).parts[0]).count("conflated") == 1
+    assert json.loads(str(newer.after(older).parts[0]))["conflated"] == 3
+
+
+def test_a_ping_is_a_control_frame_for_every_client() -> None:
+    assert frames.CONTROL_PING.frame == frames.CONTROL_PING.deflated == b"\x89\x00"

@@ -92,17 +92,20 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(url: str, path: str = WEBSOCKET) -> AsyncIterator[Wire]:
+async def wire(
+    url: str, path: str = WEBSOCKET, headers: str = "", unread_bytes: int = UNREAD_BYTES
+) -> AsyncIterator[Wire]:
+    """`headers` are whole lines."""
     host, _, port = url.removeprefix("http://").partition(":")
     plain = socket.socket()
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES)
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, unread_bytes)
     plain.setblocking(False)
     await asyncio.get_running_loop().sock_connect(plain, (host, int(port)))
-    reader, writer = await asyncio.open_connection(sock=plain, limit=UNREAD_BYTES // 2)
+    reader, writer = await asyncio.open_connection(sock=plain, limit=unread_bytes // 2)
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(
         f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{headers}\r\n".encode()
     )
     try:
         head = await reader.readuntil(b"\r\n\r\n")

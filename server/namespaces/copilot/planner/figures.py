@@ -6,48 +6,70 @@ Nothing is estimated: a figure is exact decimal arithmetic over the rows, and wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal, localcontext
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 
-from server.namespaces.copilot.planner import periods, table, wish, words
-from server.namespaces.copilot.planner.periods import Period
+from server.namespaces.copilot.planner import selection, table, timeframe, wish, words
+from server.namespaces.copilot.planner.selection import Filters, Nothing, Selection
 from server.namespaces.copilot.planner.table import Column, Kind, Row
+from server.namespaces.copilot.planner.timeframe import Timeframe
 from server.namespaces.copilot.planner.wish import Bucket, Operation, Wish
 
 MAX_FIGURES = 100
 UNRANKED_GROUPS = 20  # as many groups as an answer lists when the query names no number
 MAX_MEASURES = 5
-MAX_VALUES = 1000  # distinct values of a column that a query may name
+MAX_UNKNOWN = 5
+
+_EXACT = 450  # digits: of sums of the largest and the smallest numbers that a table may hold
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
+    """`previous` is the same of the period compared with."""
+
     label: str | None  # None: the rows that have no value to group by
     value: Decimal
+    previous: Decimal | None = None
+
+    @property
+    def change(self) -> Decimal:
+        with localcontext(prec=_EXACT):
+            return self.value - (self.previous or 0)
+
+    @property
+    def percent(self) -> Decimal | None:
+        """The change, of the previous value, to one decimal; None of nothing, and of 0."""
+        if not self.previous:
+            return None
+        with localcontext(prec=_EXACT):
+            return (100 * self.change / abs(self.previous)).quantize(Decimal("0.1"), ROUND_HALF_UP)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """`rows` were computed with, after period and filters; `skipped` of them hold no usable number.
 
-    `period` is what the query named; `period_applied` says whether it could be: `span` are the days there are.
+    `period_applied` says whether the period of `frame` could be told from the rows; `undated` could not be told.
+    `unknown` are names in the query that nothing in the data bears.
     """
 
     operation: Operation
     measure: str | None
     group_by: str | None
-    ascending: bool
-    top: int | None
+    wish: Wish
+    frame: Timeframe
     figures: list[Figure]
     groups: int
     overall: Decimal | None
+    previous: Decimal | None
     rows: int
     skipped: int
-    period: Period | None = None
-    period_applied: bool = False
-    span: Period | None = None
-    filters: dict[str, list[str]] = field(default_factory=dict)
+    undated: int
+    period_applied: bool
+    filters: Filters
+    unknown: Sequence[str]
+    per: Bucket | None = None  # the averages are of the sums of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +79,49 @@ class _Grouping:
     chronological: bool = False
 
 
-def compute(query: str, rows: Sequence[Row], today: date) -> Figures:
-    """`rows` holds at least one row."""
+def compute(
+    query: str,
+    rows: Sequence[Row],
+    today: date,
+    *,
+    frame: Timeframe | None = None,
+    dataset: str = "",
+    filters: Filters | None = None,
+    about: Sequence[str] | None = None,
+) -> Figures | Nothing:
+    """`rows` holds at least one row. `frame` is what the person said of the days, if not in the query; `filters` hold
+    besides what the query is found to name. `about` are
+    texts on the rows, such as their dataset's name: a query that neither they nor the rows speak of is not answered.
+    None for a dataset that the person chose."""
     columns = table.columns(rows)
     wanted = wish.read(query)
     telling = words.telling(query)
-    period = periods.named(query, today)
     days = _best(_of(columns, Kind.DAY), telling) or next(iter(_of(columns, Kind.DAY)), None)
-    used, applied, span = _within(rows, period, days)
-    used, filters = _filtered(query, used, columns)
+    frame = frame or timeframe.read(query, today)
+    selected = selection.select(rows, {**selection.named(query, rows, columns), **(filters or {})}, days, frame)
+    unknown = _unknown(telling, [*(about or ()), *(column.name for column in columns)], selected.filters)
+    if about is not None and unknown and len(unknown) == len(telling):
+        return Nothing(unknown=unknown[:MAX_UNKNOWN])
+    if isinstance(selected, Nothing):
+        return selected
 
     measures = _measures(_of(columns, Kind.NUMBER), telling, wanted)
-    grouping = _grouping(columns, telling, wanted, days, filters)
+    subject = frozenset() if wanted.top else words.traits([dataset])  # "of all instances" says of what, not by what
+    spoken = [word for word in telling if words.likeness(word, subject) == 0]
+    grouping = _grouping(columns, spoken, wanted, days, selected.filters)
     operation = wanted.operation
     if operation is Operation.COUNT and any(_matches(column, telling) for column in measures) and grouping is None:
         operation = Operation.SUM  # "how many orders" where orders are a figure
-    if grouping is not None and operation in (Operation.HIGHEST, Operation.LOWEST):
+    if (grouping is not None or frame.changes) and operation in (Operation.HIGHEST, Operation.LOWEST):
         operation = Operation.SUM  # the most expensive service is not the one with the dearest row
+    if operation is Operation.SUM and measures and measures[0].is_ratio:
+        operation = Operation.AVERAGE
     if not measures:
         operation = Operation.COUNT
-    found = _Found(operation, measures, grouping, wanted)
-    return found.over(used, period=period, period_applied=applied, span=span, filters=filters)
+    per = None
+    if wanted.per is not None and days is not None and operation is Operation.AVERAGE:
+        per = _by_time(days, wanted.per)
+    return _Found(operation, measures, grouping, wanted, frame, per).over(selected, words.proper(query, unknown))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,66 +130,113 @@ class _Found:
     measures: list[Column]
     grouping: _Grouping | None
     wish: Wish
+    frame: Timeframe
+    per: _Grouping | None
 
-    def over(
-        self,
-        rows: Sequence[Row],
-        *,
-        period: Period | None,
-        period_applied: bool,
-        span: Period | None,
-        filters: dict[str, list[str]],
-    ) -> Figures:
+    def over(self, selected: Selection, unknown: Sequence[str]) -> Figures:
         counts = self.operation is Operation.COUNT
         measure = None if counts or not self.measures else self.measures[0].name
-        values = [Decimal(1) if measure is None else table.number(row.get(measure)) for row in rows]
-        usable = [(row, value) for row, value in zip(rows, values, strict=True) if value is not None]
-        figures, groups = self._figures(rows, usable, measure)
+        skipped = len(selected.rows) - len(_usable(selected.rows, measure))
+        usable = self._usable(selected.rows, measure)
+        before = None if selected.previous is None else self._usable(selected.previous, measure)
+        figures, groups = self._figures(selected, usable, before, measure)
         return Figures(
             self.operation,
             measure,
             self.grouping.name if self.grouping else None,
-            self.wish.ascending,
-            self.wish.top,
+            self.wish,
+            self.frame,
             figures,
             groups,
             _total(self.operation, [value for _, value in usable]),
-            len(rows),
-            len(rows) - len(usable),
-            period,
-            period_applied,
-            span,
-            filters,
+            None if before is None else _total(self.operation, [value for _, value in before]),
+            len(selected.rows),
+            skipped,
+            selected.undated,
+            selected.applied,
+            selected.filters,
+            unknown,
+            None if self.per is None else self.wish.per,
         )
 
+    def _usable(self, rows: Sequence[Row], measure: str | None) -> list[tuple[Row, Decimal]]:
+        """What there is to compute with: for an average per day each day's sum, as if it were a row."""
+        usable = _usable(rows, measure)
+        if self.per is None:
+            return usable
+        sums: dict[tuple[str | None, str | None], tuple[Row, list[Decimal]]] = {}
+        for row, value in usable:
+            key = (self.per.key(row), self.grouping.key(row) if self.grouping else None)
+            sums.setdefault(key, (row, []))[1].append(value)
+        totals = ((row, _total(Operation.SUM, values)) for row, values in sums.values())
+        return [(row, total) for row, total in totals if total is not None]
+
     def _figures(
-        self, rows: Sequence[Row], usable: list[tuple[Row, Decimal]], measure: str | None
+        self,
+        selected: Selection,
+        usable: list[tuple[Row, Decimal]],
+        before: list[tuple[Row, Decimal]] | None,
+        measure: str | None,
     ) -> tuple[list[Figure], int]:
         if self.grouping is not None:
-            return self._by_group(usable, self.grouping)
-        if measure is None or len(self.measures) == 1:
-            value = _total(self.operation, [value for _, value in usable])
-            return ([] if value is None else [Figure(measure, value)]), 1
-        # The query names no figure among several: each is given, none is guessed.
-        each = ((name, _numbers(rows, name)) for name in (column.name for column in self.measures[:MAX_MEASURES]))
-        totals = [(name, _total(self.operation, numbers)) for name, numbers in each]
-        return [Figure(name, value) for name, value in totals if value is not None], 1
+            return self._by_group(usable, before, self.grouping)
+        # Where the query names no figure among several, each is given, none is guessed.
+        names = [None] if measure is None else [column.name for column in self.measures[:MAX_MEASURES]]
+        figures = []
+        for name in names:
+            value = _total(self.operation, [value for _, value in self._usable(selected.rows, name)])
+            previous = None
+            if selected.previous is not None:
+                previous = _total(self.operation, [value for _, value in self._usable(selected.previous, name)])
+            if value is not None:
+                figures.append(Figure(name, value, previous))
+        return figures, 1
 
-    def _by_group(self, usable: list[tuple[Row, Decimal]], grouping: _Grouping) -> tuple[list[Figure], int]:
-        members: dict[str | None, list[Decimal]] = {}
-        for row, value in usable:
-            members.setdefault(grouping.key(row), []).append(value)
-        figures = [
-            Figure(label, total)
-            for label, values in members.items()
-            if (total := _total(self.operation, values)) is not None
-        ]
+    def _by_group(
+        self, usable: list[tuple[Row, Decimal]], before: list[tuple[Row, Decimal]] | None, grouping: _Grouping
+    ) -> tuple[list[Figure], int]:
+        totals = self._totals(usable, grouping)
+        if before is None:
+            figures = [Figure(label, total) for label, total in totals.items()]
+        else:
+            figures = self._compared(totals, self._totals(before, grouping))
         if grouping.chronological and self.wish.top is None:
             figures.sort(key=lambda figure: (figure.label is None, figure.label or ""))
             return figures[-MAX_FIGURES:], len(figures)
         figures.sort(key=lambda figure: figure.label or "")
-        figures.sort(key=lambda figure: figure.value, reverse=not self.wish.ascending)
+        if before is not None and self.frame.changes and self.wish.top is not None:
+            figures.sort(key=lambda figure: figure.change, reverse=self.frame.falling is self.wish.ascending)
+        else:
+            figures.sort(key=lambda figure: figure.value, reverse=not self.wish.ascending)
         return figures[: self.wish.top or UNRANKED_GROUPS], len(figures)
+
+    def _totals(self, usable: list[tuple[Row, Decimal]], grouping: _Grouping) -> dict[str | None, Decimal]:
+        members: dict[str | None, list[Decimal]] = {}
+        for row, value in usable:
+            members.setdefault(grouping.key(row), []).append(value)
+        totals = ((label, _total(self.operation, values)) for label, values in members.items())
+        return {label: total for label, total in totals if total is not None}
+
+    def _compared(self, totals: Mapping[str | None, Decimal], before: Mapping[str | None, Decimal]) -> list[Figure]:
+        """What came or went counts as 0 in a sum or a count; there is no average of nothing."""
+        if self.operation not in (Operation.SUM, Operation.COUNT):
+            return [Figure(label, total, before[label]) for label, total in totals.items() if label in before]
+        zero = Decimal(0)
+        labels = dict.fromkeys((*totals, *before))
+        return [Figure(label, totals.get(label, zero), before.get(label, zero)) for label in labels]
+
+
+def _usable(rows: Sequence[Row], measure: str | None) -> list[tuple[Row, Decimal]]:
+    """Every row counts as one where nothing is measured."""
+    if measure is None:
+        return [(row, Decimal(1)) for row in rows]
+    return [(row, value) for row in rows if (value := table.number(row.get(measure))) is not None]
+
+
+def _unknown(telling: Sequence[str], texts: Sequence[str], filters: Filters) -> list[str]:
+    """The words that nothing in the data bears."""
+    known = words.traits([*texts, *(value for values in filters.values() for value in values)])
+    return [word for word in telling if words.likeness(word, known) == 0]
 
 
 def _total(operation: Operation, values: Sequence[Decimal]) -> Decimal | None:
@@ -154,7 +245,7 @@ def _total(operation: Operation, values: Sequence[Decimal]) -> Decimal | None:
         return Decimal(len(values))
     if not values:
         return None
-    with localcontext(prec=120):  # sums stay exact
+    with localcontext(prec=_EXACT):  # sums stay exact
         if operation is Operation.AVERAGE:
             return sum(values, Decimal(0)) / len(values)
         if operation is Operation.HIGHEST:
@@ -162,55 +253,13 @@ def _total(operation: Operation, values: Sequence[Decimal]) -> Decimal | None:
         return min(values) if operation is Operation.LOWEST else sum(values, Decimal(0))
 
 
-def _numbers(rows: Sequence[Row], name: str) -> list[Decimal]:
-    return [value for row in rows if (value := table.number(row.get(name))) is not None]
-
-
-def _within(
-    rows: Sequence[Row], period: Period | None, days: Column | None
-) -> tuple[Sequence[Row], bool, Period | None]:
-    """The rows of the period; all of them where none is in it or nothing tells: the answer then says so."""
-    if period is None or days is None:
-        return rows, False, None
-    dated = [(row, day) for row in rows if (day := table.day(row.get(days.name))) is not None]
-    inside = [row for row, day in dated if day in period]
-    if inside:
-        return inside, True, None
-    return rows, False, Period(min(day for _, day in dated), max(day for _, day in dated))
-
-
-def _filtered(query: str, rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Sequence[Row], dict[str, list[str]]]:
-    """The rows with the values that the query names, such as a region; all of them where it names none."""
-    said = words.words(query)
-    spoken_for = words.traits(column.name for column in columns)
-    filters: dict[str, list[str]] = {}
-    for column in _of(columns, Kind.CATEGORY):
-        values = {label for row in rows if (label := table.label(row.get(column.name))) is not None}
-        if len(values) > MAX_VALUES:
-            continue
-        named = sorted(value for value in values if _is_named(value, said, spoken_for))
-        if named and len(named) < len(values):
-            filters[column.name] = named
-    if not filters:
-        return rows, {}
-    kept = [row for row in rows if all(table.label(row.get(name)) in values for name, values in filters.items())]
-    return (kept, filters) if kept else (rows, {})
-
-
-def _is_named(value: str, said: Sequence[str], spoken_for: frozenset[str]) -> bool:
-    """A value that could as well be a column's name, a number or a word of the question is not taken for a filter."""
-    phrase = words.words(value)
-    if sum(map(len, phrase)) < 2 or all(words.is_stop(word) or word in spoken_for for word in phrase):
-        return False
-    return words.contains(said, phrase)
-
-
 def _measures(numbers: list[Column], telling: Sequence[str], wanted: Wish) -> list[Column]:
     """The best match first and alone; all, where a query that does not group or rank names none."""
     best = _best(numbers, telling)
     if best is not None:
         return [best]
-    return numbers[:1] if wanted.by or wanted.top else numbers
+    summed = [column for column in numbers if wanted.operation is not Operation.SUM or not column.is_ratio]
+    return summed[:1] if wanted.by or wanted.top else summed
 
 
 def _grouping(
@@ -218,7 +267,7 @@ def _grouping(
     telling: Sequence[str],
     wanted: Wish,
     days: Column | None,
-    filters: Mapping[str, list[str]],
+    filters: Filters,
 ) -> _Grouping | None:
     """What follows "by" or stands before "별" first, then a stretch of time, then a category merely named."""
     categories = [column for column in _of(columns, Kind.CATEGORY) if len(filters.get(column.name, ())) != 1]
@@ -228,7 +277,8 @@ def _grouping(
         return _by_category(hinted)
     if wanted.bucket is not None and days is not None:
         return _by_time(days, wanted.bucket)
-    named = _best(categories, telling) or compared
+    kinds = categories if wanted.top else [column for column in categories if not column.identifies]
+    named = _best(kinds, telling) or compared
     if named is not None:
         return _by_category(named)
     ranks = wanted.top is not None and (wanted.top > 1 or wanted.operation not in (Operation.HIGHEST, Operation.LOWEST))

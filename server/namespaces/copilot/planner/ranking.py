@@ -11,6 +11,9 @@ from server.namespaces.copilot.planner import words
 MAX_CANDIDATES = 10  # as many as a person can be asked to choose from
 MAX_COLUMNS = 100
 
+MAX_VALUES = 200  # of a column, as its dataset lists them
+
+_NUMBER_TYPES = ("number", "integer", "float", "decimal")
 _TIE = 0.9  # a second this close to the first is as good
 _NAME, _COLUMN, _DESCRIPTION, _WHOLE_NAME = 3.0, 2.0, 1.0, 4.0
 _ORDINAL = re.compile(r"\D{0,3}(\d{1,3})\D{0,3}")
@@ -21,16 +24,27 @@ class Dataset:
     name: str
     description: str = ""
     columns: tuple[str, ...] = ()
+    numbers: frozenset[str] = frozenset()  # the columns that it says hold numbers
+    values: tuple[tuple[str, tuple[str, ...]], ...] = ()  # by column, those that it says there are
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, object]) -> Dataset:
-        """`columns` (or `fields`) may be names, objects with a `name`, or an object by name; anything else is none."""
+        """`columns` (or `fields`) may be names, types by name, or objects with a `name` and perhaps a `type` and
+        `values`; anything else is none. Nothing that it says of itself need be true."""
         description = wire.get("description")
+        columns = _columns(wire.get("columns") or wire.get("fields"))
         return cls(
             str(wire["name"]),
             description if isinstance(description, str) else "",
-            _column_names(wire.get("columns") or wire.get("fields")),
+            tuple(columns),
+            frozenset(name for name, column in columns.items() if str(column.get("type")) in _NUMBER_TYPES),
+            tuple((name, listed) for name, column in columns.items() if (listed := _texts(column.get("values")))),
         )
+
+    @property
+    def about(self) -> list[str]:
+        listed = [value for _, values in self.values for value in values]
+        return [self.name, self.description, *self.columns, *listed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +70,7 @@ def choose(query: str, datasets: Sequence[Dataset]) -> Choice:
 def score(query: str, dataset: Dataset) -> float:
     """0 where no word of the query speaks of the dataset."""
     name = words.traits([dataset.name])
-    columns = words.traits(dataset.columns)
+    columns = words.traits((*dataset.columns, *(value for _, values in dataset.values for value in values)))
     description = words.traits([dataset.description])
     total = sum(
         max(
@@ -83,10 +97,19 @@ def pick(answer: str, candidates: Sequence[Dataset]) -> Dataset | None:
     return choice.winner if choice.matched else None
 
 
-def _column_names(wire: object) -> tuple[str, ...]:
+def _columns(wire: object) -> dict[str, Mapping[object, object]]:
+    """What a dataset says of its columns, by their names."""
     if isinstance(wire, Mapping):
-        return tuple(str(name) for name in wire)[:MAX_COLUMNS]
+        wire = [{"name": str(name), "type": of} for name, of in list(wire.items())[:MAX_COLUMNS]]
     if not isinstance(wire, list):
-        return ()
-    names = (column.get("name") if isinstance(column, Mapping) else column for column in wire)
-    return tuple(name for name in names if isinstance(name, str))[:MAX_COLUMNS]
+        return {}
+    found: dict[str, Mapping[object, object]] = {}
+    for column in wire[:MAX_COLUMNS]:
+        described: Mapping[object, object] = column if isinstance(column, Mapping) else {"name": column}
+        if isinstance(name := described.get("name"), str):
+            found[name] = described
+    return found
+
+
+def _texts(wire: object) -> tuple[str, ...]:
+    return tuple(each for each in wire[:MAX_VALUES] if isinstance(each, str)) if isinstance(wire, list) else ()

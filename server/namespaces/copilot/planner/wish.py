@@ -32,13 +32,15 @@ class Bucket(Enum):
 @dataclass(frozen=True, slots=True)
 class Wish:
     """`top` is how many were asked for, None where the query does not rank. `by` are the words after "by" and
-    before "별": what to group by, unless they name a figure ("by cost")."""
+    before "별": what to group by, unless they name a figure ("by cost"). `per`: the average is that of the sums of
+    each day, month or year."""
 
     operation: Operation
     top: int | None
     ascending: bool
     bucket: Bucket | None
     by: tuple[str, ...]
+    per: Bucket | None = None
 
 
 _COUNT = re.compile(r"\bhow many\b|\bcount\b|\bnumber of\b|몇\s*(?:개|건|명|번|행|대|곳|가지)|개수|건수|횟수")
@@ -66,16 +68,39 @@ _NUMERALS = {
     "nine": 9,
     "ten": 10,
 }
+_MEAN = r"\b(?:average|avg|mean)\b"
 _BUCKETS = (
     (
         Bucket.YEAR,
         re.compile(r"(?:연도|년도|연|년)\s*별|\b(?:by|per|each|every)\s+year\b|\b(?:yearly|annual(?:ly)?)\b"),
     ),
-    (Bucket.MONTH, re.compile(r"월\s*별|월간|\b(?:by|per|each|every)\s+month\b|\bmonthly\b")),
+    (
+        Bucket.MONTH,
+        re.compile(
+            r"월\s*별|월간|(?:어느|무슨)\s*달|몇\s*월|[은는던한싼큰]\s*달|\b(?:by|per|each|every|which|what)\s+month\b|"
+            r"\bmonthly\b"
+        ),
+    ),
     (
         Bucket.DAY,
-        re.compile(r"(?:일자|날짜|일)\s*별|\b(?:by|per|each|every)\s+(?:day|date)\b|\bdaily\b"),
+        re.compile(
+            r"(?:일자|날짜|일)\s*별|(?:어느|무슨)\s*날|며칠|언제|[은는던한싼큰]\s*날|"
+            r"\b(?:by|per|each|every|which|what)\s+(?:day|date)\b|\bdaily\b|\bwhen\b"
+        ),
     ),
+)
+_PER = tuple(
+    (
+        bucket,
+        re.compile(
+            rf"(?:^|\s)(?:{korean})\s*평균|{_MEAN}\s+{every}\b|\b{every}\s+{_MEAN}|{_MEAN}.{{0,60}}\b(?:per|a|each)\s+{one}\b"
+        ),
+    )
+    for bucket, korean, every, one in (
+        (Bucket.DAY, r"하루|일|일일", "daily", "day"),
+        (Bucket.MONTH, r"한\s*달|월|월간", "monthly", "month"),
+        (Bucket.YEAR, r"연|연간", r"(?:yearly|annual)", "year"),
+    )
 )
 _BY = re.compile(
     r"\b(?:by|per|each|every)\s+([^\W\d]{1,40})(?:\s+and\s+([^\W\d]{1,40}))?|([가-힣]{1,20}|[^\W\d_가-힣]{1,20})\s?별"
@@ -90,12 +115,14 @@ def read(query: str) -> Wish:
     top = _how_many(text) if ranks else None
     if ranks and top is None:
         top = DEFAULT_TOP if _TOP.search(text) else 1
+    per = next((bucket for bucket, pattern in _PER if pattern.search(text)), None)
     return Wish(
         _operation(text, superlative=superlative, ascending=ascending),
         top,
         ascending,
-        next((bucket for bucket, pattern in _BUCKETS if pattern.search(text)), None),
+        None if per else next((bucket for bucket, pattern in _BUCKETS if pattern.search(text)), None),
         _by(text),
+        per,
     )
 
 

@@ -11,17 +11,36 @@ MAX_WORDS = 60  # of a query, a description or a name: enough for any that a per
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _HANGUL = re.compile(r"[ㄱ-ㆎ가-힣]")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _WORD = re.compile(r"[가-힣]+|[^\W\d_가-힣]+|\d+")
 
 #: Words of one meaning across the two languages, so that a Korean question finds English columns.
 _MEANINGS: tuple[tuple[str, ...], ...] = (
-    ("cost", "spend", "spending", "expense", "charge", "billing", "비용", "지출", "요금", "과금"),
+    (
+        "cost",
+        "spend",
+        "spent",
+        "spending",
+        "pay",
+        "paid",
+        "expense",
+        "charge",
+        "billing",
+        "bill",
+        "비용",
+        "지출",
+        "요금",
+        "과금",
+        "청구",
+        "돈",
+    ),
     ("amount", "금액"),
     ("sale", "revenue", "매출", "판매"),
     ("price", "가격", "단가"),
     ("budget", "예산"),
     ("quantity", "qty", "수량"),
-    ("usage", "utilization", "사용량", "사용률"),
+    ("usage", "사용량"),
+    ("utilization", "percent", "percentage", "사용률", "점유율"),
     ("service", "서비스"),
     ("region", "area", "지역", "리전"),
     ("country", "국가", "나라"),
@@ -62,7 +81,14 @@ _STOP_TEXT = """
     what which who how many much show me give tell list get find see want need please can could you i we my our us all
     any each every there top bottom first last next recent past highest lowest most least largest smallest biggest
     cheapest expensive total sum average avg mean count number maximum minimum max min today yesterday between
-    year week latest current 총 몇 개 위 좀 건 곳 명 원 년 월 일 수 중 및 때 것
+    year quarter month day week hour latest current previous prior since until during whole entire everything all data
+    dataset record row entry figure result value information summary overview please thanks question answer
+    calculate compute display q
+    jan january feb february mar march apr april may jun june jul july aug august sep sept september oct october nov
+    november dec december mom yoy qoq wow compare compared comparing comparison change changed difference differ versus
+    vs than against increase increased increasing decrease decreased decreasing grow grew growth rise rose drop dropped
+    fell decline declined trend more less go went daily weekly monthly yearly annual
+    총 몇 개 위 좀 건 곳 명 원 년 월 일 수 중 및 때 것
 """
 _STOP = frozenset(_STOP_TEXT.split())
 _KOREAN_STOP = (
@@ -70,6 +96,74 @@ _KOREAN_STOP = (
     *("총합", "평균", "전체", "무엇", "뭐야", "어떤", "어느", "에서", "대한", "대해", "관련", "그리고", "기준", "목록"),
     *("오늘", "어제", "올해", "작년", "전년", "전월", "개수", "건수", "최대", "최소", "최고", "최저", "많은", "높은"),
     *("적은", "낮은", "비싼", "저렴", "조회", "데이터", "있어", "인가", "무슨"),
+    *(
+        "대비",
+        "증감",
+        "변화",
+        "변동",
+        "증가",
+        "감소",
+        "늘었",
+        "늘어",
+        "줄었",
+        "줄어",
+        "올랐",
+        "올라",
+        "내렸",
+        "떨어",
+        "비교",
+    ),
+    *(
+        "차이",
+        "추이",
+        "얼만",
+        "썼",
+        "나왔",
+        "나온",
+        "들었",
+        "구해",
+        "계산",
+        "뽑아",
+        "정리",
+        "요약",
+        "부탁",
+        "말해",
+        "찾아",
+    ),
+    *(
+        "확인",
+        "궁금",
+        "어때",
+        "동안",
+        "기간",
+        "분기",
+        "이후",
+        "당월",
+        "금월",
+        "전주",
+        "금주",
+        "전년",
+        "내역",
+        "결과",
+        "있는",
+    ),
+    *(
+        "입니까",
+        "인가요",
+        "해주",
+        "주실",
+        "건지",
+        "됐",
+        "되었",
+        "많이",
+        "적게",
+        "크게",
+        "보다",
+        "작은",
+        "그럼",
+        "모두",
+        "모든",
+    ),
 )
 _PARTICLES = (
     *("에서는", "으로는", "에게서", "이라는", "별로는", "에서", "으로", "까지", "부터", "에게", "하고", "이나", "별로"),
@@ -92,6 +186,13 @@ def telling(text: str) -> list[str]:
     return [word for word in dict.fromkeys(words(text)) if not is_stop(word)]
 
 
+def proper(text: str, among: Sequence[str]) -> list[str]:
+    """Names in the text that hold a word of `among`: capitals within an English text, Latin letters in a Korean."""
+    found = _NAME.findall(unicodedata.normalize("NFKC", text))
+    named = found if is_korean(text) else [name for name in found if name != name.lower()]
+    return [name for name in dict.fromkeys(named) if not set(among).isdisjoint(words(name))]
+
+
 def is_stop(word: str) -> bool:
     return word in _STOP or word.isdigit() or word.startswith(_KOREAN_STOP)
 
@@ -101,8 +202,9 @@ def stem(word: str) -> str:
     """`services` → `service`, `비용을` → `비용`."""
     if _HANGUL.match(word):
         for particle in _PARTICLES:
-            if word.endswith(particle) and len(word) - len(particle) >= 2 and word not in _MEANING_OF:
-                return word[: -len(particle)]
+            rest = word.removesuffix(particle)
+            if rest != word and word not in _MEANING_OF and (len(rest) >= 2 or rest in _MEANING_OF):
+                return rest
         return word
     if len(word) > 4 and word.endswith("ies"):
         return f"{word[:-3]}y"

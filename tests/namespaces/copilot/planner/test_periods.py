@@ -85,6 +85,28 @@ def test_edges_of_the_calendar(query: str, today: date, first: str | None, last:
     assert (period and period.to_wire()) == (first and {"from": first, "to": last})
 
 
+@pytest.mark.parametrize(
+    ("query", "first_days"),
+    [
+        ("9월과 10월", ["2025-09-01", "2025-10-01"]),
+        ("10월, 9월", ["2025-10-01", "2025-09-01"]),
+        ("9월부터 10월까지", ["2025-09-01"]),
+        ("September to October and August", ["2025-09-01", "2025-08-01"]),
+        ("2025-02-30 or 2025-03", ["2025-03-01"]),
+        ("올해, 10월", ["2025-10-01"]),
+        ("지난달 지난달", ["2025-10-01"]),
+        ("nothing", []),
+    ],
+)
+def test_every_period_of_a_text(query: str, first_days: list[str]) -> None:
+    assert [period.first.isoformat() for period in periods.every(query, TODAY)] == first_days
+
+
+def test_the_ends_of_a_range() -> None:
+    ends = periods.every("9월부터 10월까지", TODAY, ranges=False)
+    assert [(each.first.month, each.last.month) for each in ends] == [(9, 9), (10, 10)]
+
+
 def test_both_ends_belong_to_a_period() -> None:
     period = Period(date(2025, 10, 1), date(2025, 10, 31))
     assert date(2025, 10, 1) in period

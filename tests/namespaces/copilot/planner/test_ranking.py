@@ -96,7 +96,25 @@ def test_a_persons_answer_picks(answer: str, picked: Dataset | None) -> None:
     ],
 )
 def test_columns_are_read_from_what_a_client_may_send(extra: dict[str, object], columns: tuple[str, ...]) -> None:
-    assert Dataset.from_wire({"name": "n", "description": None, **extra}) == Dataset("n", "", columns)
+    found = Dataset.from_wire({"name": "n", "description": None, **extra})
+    assert (found.name, found.description, found.columns) == ("n", "", columns)
+
+
+def test_types_and_values_are_kept_where_they_are_told() -> None:
+    told = [
+        {"name": "cost", "type": "number"},
+        {"name": "service", "type": "string", "values": ["EC2", 7, None, "S3"]},
+        {"name": "odd", "type": ["number"], "values": {"EC2": 1}},
+    ]
+    found = Dataset.from_wire({"name": "n", "columns": told})
+    assert found.numbers == {"cost"}
+    assert found.values == (("service", ("EC2", "S3")),)
+    assert found.about == ["n", "", "cost", "service", "odd", "EC2", "S3"]
+
+
+def test_a_value_that_only_one_dataset_has_decides() -> None:
+    aws = Dataset("aws", "cost", ("cost",), values=(("service", ("EC2",)),))
+    assert ranking.choose("EC2 cost", [Dataset("gcp", "cost", ("cost",)), aws]).winner == aws
 
 
 @given(st.text(max_size=200), st.lists(st.tuples(st.text(min_size=1, max_size=30), st.text(max_size=50)), max_size=8))

@@ -44,6 +44,25 @@ def test_what_is_no_number(value: object) -> None:
         ("2025-10-01 10:00", date(2025, 10, 1)),
         ("2025-13-01", None),
         ("10-01-2025", None),
+        ("2025. 10. 1.", date(2025, 10, 1)),
+        ("2025년 10월 1일", date(2025, 10, 1)),
+        ("2025년 10월", date(2025, 10, 1)),
+        ("20251001", date(2025, 10, 1)),
+        ("Oct 1, 2025", date(2025, 10, 1)),
+        ("October 2025", date(2025, 10, 1)),
+        ("1st October 2025", date(2025, 10, 1)),
+        ("01-Oct-2025 10:00", date(2025, 10, 1)),
+        ("10/13/2025", date(2025, 10, 13)),
+        ("13/10/2025", date(2025, 10, 13)),
+        ("10/11/2025", None),  # two calendars read it differently
+        ("Foo 1, 2025", None),
+        ("2025-02-30", None),
+        (1760000000, date(2025, 10, 9)),
+        (1760000000000, date(2025, 10, 9)),
+        (1760000000.5, date(2025, 10, 9)),
+        (10**400, None),
+        (float("nan"), None),
+        (True, None),
         (20251001, None),
         (None, None),
         ("2025-10-01" + " " * 100, None),
@@ -75,6 +94,28 @@ def test_one_bad_value_in_ten_leaves_a_column_of_numbers() -> None:
     assert table.columns(rows[8:]) == [Column("cost", Kind.CATEGORY)]
 
 
+def test_bare_numbers_are_days_only_where_the_column_says_so() -> None:
+    rows = [{"timestamp": 1760000000 + number, "cost": 1760000000 + number, "key": "20251001"} for number in range(9)]
+    assert table.columns(rows) == [
+        Column("timestamp", Kind.DAY),
+        Column("cost", Kind.NUMBER),
+        Column("key", Kind.NUMBER),
+    ]
+
+
+def test_a_column_that_few_rows_have_is_known_all_the_same() -> None:
+    rows: list[dict[str, object]] = [{"cost": 1} for _ in range(5000)]
+    rows[1] = {"cost": 1, "refund": 5}
+    assert table.columns(rows) == [Column("cost", Kind.NUMBER), Column("refund", Kind.NUMBER)]
+
+
+@pytest.mark.parametrize(
+    ("name", "identifies"), [("instance_id", True), ("주문번호", False), ("주문 번호", True), ("service", False)]
+)
+def test_columns_that_tell_rows_apart(name: str, identifies: bool) -> None:
+    assert Column(name, Kind.CATEGORY).identifies is identifies
+
+
 def test_columns_are_bounded() -> None:
     assert len(table.columns([{f"c{number}": 1 for number in range(500)}])) == table.MAX_COLUMNS
 
@@ -85,7 +126,18 @@ def test_rows_without_a_value_have_no_columns() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("EC2 ", "EC2"), (7, "7"), (True, "true"), ("", None), (None, None), (["a"], None), ({}, None)],
+    [
+        ("EC2 ", "EC2"),
+        (7, "7"),
+        (float("nan"), None),
+        ("x" * 300, "x" * 200),
+        (" " * 90, None),
+        (True, "true"),
+        ("", None),
+        (None, None),
+        (["a"], None),
+        ({}, None),
+    ],
 )
 def test_labels(value: object, expected: str | None) -> None:
     assert table.label(value) == expected

@@ -56,11 +56,34 @@ def test_operations(query: str, operation: Operation) -> None:
     [
         *(("월별 비용", Bucket.MONTH), ("monthly cost", Bucket.MONTH), ("cost by month", Bucket.MONTH)),
         *(("일별", Bucket.DAY), ("per day", Bucket.DAY), ("연도별", Bucket.YEAR), ("yearly", Bucket.YEAR)),
+        *(("비용이 제일 높은 날", Bucket.DAY), ("which day", Bucket.DAY), ("when was the highest cost", Bucket.DAY)),
+        *(("어느 달이 비쌌어", Bucket.MONTH), ("which month", Bucket.MONTH), ("지난달은", None), ("오늘은", None)),
         *(("10월 비용", None), ("last month", None), ("서비스별", None)),
     ],
 )
 def test_stretches_of_time(query: str, bucket: Bucket | None) -> None:
     assert wish.read(query).bucket is bucket
+
+
+@pytest.mark.parametrize(
+    ("query", "per"),
+    [
+        *(("하루 평균 비용", Bucket.DAY), ("10월 일평균 비용", Bucket.DAY), ("월 평균 비용", Bucket.MONTH)),
+        *(("average daily cost", Bucket.DAY), ("average cost in October per day", Bucket.DAY)),
+        *(("monthly average", Bucket.MONTH), ("연평균", Bucket.YEAR)),
+        *(
+            ("10월 평균 비용", None),
+            ("작년 평균 비용", None),
+            ("최근 7일 평균", None),
+            ("average cost this month", None),
+        ),
+        *(("average cost by day", None), ("일별 평균", None)),
+    ],
+)
+def test_averages_of_sums(query: str, per: Bucket | None) -> None:
+    wanted = wish.read(query)
+    assert wanted.per is per
+    assert per is None or wanted.bucket is None
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_decomposed_hangul_is_the_same_text() -> None:
     ("word", "expected"),
     [
         *(("queries", "query"), ("boxes", "box"), ("status", "status"), ("class", "class"), ("analysis", "analysis")),
-        *(("비용은", "비용"), ("서울에서", "서울"), ("이", "이"), ("월별", "월별")),
+        *(("비용은", "비용"), ("팀은", "팀"), ("서울에서", "서울"), ("이", "이"), ("월별", "월별")),
     ],
 )
 def test_stems(word: str, expected: str) -> None:
@@ -69,6 +69,20 @@ def test_likeness(word: str, text: str, expected: float) -> None:
 def test_related_words_are_less_alike_than_equal_ones() -> None:
     assert 0 < words.likeness("구독료", words.traits(["구독"])) < 1
     assert 0 < words.likeness("subscription", words.traits(["subscribers"])) < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Show the Oracle cost", ["Oracle"]),
+        ("show the oracle cost", []),
+        ("oracle 비용", ["oracle"]),
+        ("Oracle and Oracle", ["Oracle"]),
+        ("Cost", []),
+    ],
+)
+def test_names_are_told_from_words(text: str, names: list[str]) -> None:
+    assert words.proper(text, ["oracle"]) == names
 
 
 def test_a_phrase_is_contained_only_side_by_side() -> None:

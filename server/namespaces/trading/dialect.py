@@ -1,0 +1,19 @@
+"""How the seed's plain WebSocket clients hear `/trading`."""
+
+from __future__ import annotations
+
+from server.errors import InvalidMessage
+from server.realtime.engine.dialect import Dialect, Fields, Message, failure
+
+
+def _subscribed(said: Fields, result: Fields) -> Message:
+    """As in the seed, a channel that may not be had is a result too; one that was not named is an error."""
+    if result["ok"]:
+        return "subscription_result", {name: value for name, value in result.items() if name != "ok"}
+    if result["error"]["code"] == InvalidMessage.code:
+        return failure("subscribe", result)
+    return "subscription_result", {"channel": said.get("channel"), "success": False, **result["error"]}
+
+
+#: What is published has a type of its own, and a message cannot have two.
+TRADING = Dialect(fields={"event": "type"}, replies={"subscribe": _subscribed})
