@@ -105,7 +105,7 @@ class TradingNamespace(Namespace):
 
     @property
     def node_name(self) -> str:
-        return "" if self.server.node is None else self.server.node.id
+        return "local" if self.server.node is None else self.server.node.id
 
     @property
     def counters(self) -> Mapping[str, int]:
