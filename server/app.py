@@ -114,7 +114,7 @@ def build_app(
     realtime.open_doors(app, [*DOORS, DEFAULT_DOORS[settings.ws_default_namespace]])
     if isinstance(realtime.manager, ClusterFanout):
         [channels] = [each for each in namespaces if isinstance(each, trading.TradingNamespace)]
-        app.on_startup.append(Outside(realtime.manager, channels.publish_seen).start)
+        app.on_startup.append(Outside(realtime.manager, channels.publish_seen, audience=channels.audience).start)
     app[REALTIME] = realtime
     app.add_routes(_chat_routes(settings, realtime, namespaces))
     app.add_routes(_trading_routes(settings, realtime, namespaces))

@@ -81,15 +81,18 @@ def monitor(target: tuple[str, str | None], count: int | None) -> None:
 @click.option("--count", type=int, help="Stop after so many messages.")
 @click.pass_obj
 def watch(target: tuple[str, str | None], channel: str, count: int | None) -> None:
-    """A trading CHANNEL, such as ticks:005930, stock_updates or general."""
+    """A trading CHANNEL, such as ticks:005930, stock_updates or general, or all of a kind: 'ticks:*'."""
 
     async def session(opened: Connection) -> None:
         done = asyncio.Event()
         seen = 0
 
+        def is_of(name: object) -> bool:
+            return name == channel or (channel.endswith("*") and str(name).startswith(channel[:-1]))
+
         async def message(event: str, payload: Any = None) -> None:
             nonlocal seen
-            if not isinstance(payload, Mapping) or payload.get("channel") != channel:
+            if not isinstance(payload, Mapping) or not is_of(payload.get("channel")):
                 return
             seen += 1
             click.echo(f"{payload.get('seq', ''):>6}  {event}  {brief(payload.get('data', payload))}")
@@ -99,7 +102,7 @@ def watch(target: tuple[str, str | None], channel: str, count: int | None) -> No
         opened.on("*", message)
         await start(opened, target)
         ack = await opened.call("subscribe", {"channel": channel})
-        click.echo(f"subscribed to {channel} at seq {ack['seq']}")
+        click.echo(f"subscribed to {channel}" + ("" if ack["seq"] is None else f" at seq {ack['seq']}"))
         await opened.until(done.wait())
 
     run(target, "/trading", session)

@@ -27,7 +27,7 @@ def main() -> None:
 
     try:
         settings = load()
-        token = development_mint(settings)("alice", ["admin"], None, DAY)
+        token = development_mint(settings)("alice", ["admin", "publisher"], None, DAY)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
@@ -81,6 +81,7 @@ def manual(port: int, token: str) -> str:
 
           .venv/bin/python -m clients.python monitor               # 17 machines, every second
           .venv/bin/python -m clients.python watch ticks:005930    # prices as they come
+          .venv/bin/python -m clients.python watch alerts          # what you publish by HTTP, see below
           .venv/bin/python -m clients.python chat support-1        # ask: 대출 금리가 얼마인가요?
           .venv/bin/python -m clients.python ask "top 3 services by cost"
 
@@ -91,7 +92,12 @@ def manual(port: int, token: str) -> str:
           socket.on("tick", console.log);
           socket.emit("subscribe", {{ channel: "ticks:005930" }}, console.log);
 
-        HTTP: {url}/health  {url}/readyz
+        HTTP ({url}/readyz says how it is):
+
+          curl $ATRIUM_URL/api/monitor/alarms
+          curl -H "Authorization: Bearer $ATRIUM_TOKEN" -H "Content-Type: application/json" \\
+            -d '{{"type": "halt", "data": {{"symbol": "005930"}}}}' $ATRIUM_URL/api/channels/alerts/messages
+
         A token for someone else: DEBUG=true .venv/bin/python -m server token --sub bob --role operator
         """)
 

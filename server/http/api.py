@@ -267,11 +267,11 @@ async def _sent(request: web.Request, download: Download) -> web.StreamResponse:
             async for part in parts:
                 await response.write(part)
             await response.write_eof()
-        except ConnectionError:
-            log.debug("reader gone", path=request.path)
-        except Exception:
-            log.exception("download failed", path=request.path)
-            if request.transport is not None:
+        except Exception:  # a database that is away raises ConnectionError, as a reader that is gone does
+            if request.transport is None or request.transport.is_closing():
+                log.debug("reader gone", path=request.path)
+            else:
+                log.exception("download failed", path=request.path)
                 request.transport.abort()  # the reader must not take the part for the whole
     return response
 

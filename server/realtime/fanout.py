@@ -275,7 +275,7 @@ class Fanout(ABC):
         if not seconds:
             self._spread(namespace, room, skip, packet)
             return
-        place = (key, room if room is None or isinstance(room, str) else tuple(room))
+        place = (namespace, room if room is None or isinstance(room, str) else tuple(room))
         self._pacer.offer(place, seconds, packet, lambda newest: self._spread(namespace, room, skip, newest))
 
     def request(self, member: Member, arguments: list[Any], callback: Callback) -> int:

@@ -203,6 +203,8 @@ class Workers:
                 else:
                     worker.settle()
                     self._check_soon(worker)
+                if worker.task is not None and worker.task.cancelling():
+                    raise asyncio.CancelledError  # the work made something else of its own
                 done += 1
                 if done % WORKS_A_TURN == 0:
                     await asyncio.sleep(0)

@@ -1,10 +1,12 @@
-"""A device that two nodes would read, and processes that are frozen and killed: it never has two readers at once."""
+"""A device that two nodes would read, and processes that are frozen and killed: it never has two readers at once, and
+nothing that became of it is told or stored twice."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import signal
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +16,7 @@ from tests.support.client import Client
 from tests.support.ports import free_port
 from tests.support.process import PATIENCE, ROOT, answers, atrium
 from tests.support.redis import RedisServer
+from tests.support.rest import Rest
 from tests.support.running import SECRET
 
 pytestmark = pytest.mark.e2e
@@ -23,7 +26,7 @@ MOST_MISSED = round(5 / PERIOD)  # statuses of a takeover (SPEC §6)
 
 
 class Device:
-    """Speaks Modbus TCP, slowly, so that a reader is often waiting for it; keeps who asked, in their order."""
+    """Has an error. Speaks Modbus TCP, slowly, so that a reader is often waiting for it; keeps who asked, in order."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -83,6 +86,16 @@ class Watcher(Client):
                 return count
         raise AssertionError
 
+    @property
+    def moments(self) -> list[int]:
+        """Of the world's clock, in periods, at which a status came beside the one at connecting."""
+        _, *regular = self.payloads("equipment_status")
+        return [int(datetime.fromisoformat(each["timestamp"]).timestamp() // PERIOD) for each in regular]
+
+    @property
+    def newest(self) -> set[str]:
+        return {str(status["equipment"]) for status in self.payloads("equipment_status")[-4:]}
+
 
 def is_connected(payload: Any) -> bool:
     (connected,) = {machine["tags"]["connection"] for machine in payload["equipment"]}
@@ -137,6 +150,7 @@ async def test_the_reader_is_frozen_and_killed(tmp_path: Path) -> None:
                 await first.sees(connected=True)
                 for watcher in (first, second) * 4:
                     assert await watcher.sees(connected=True) == 0
+                assert first.newest & second.newest
                 assert device.readers == [1, 2]
 
                 first.look_up()
@@ -144,6 +158,12 @@ async def test_the_reader_is_frozen_and_killed(tmp_path: Path) -> None:
                 await first.sees(connected=False)
                 assert await first.sees(connected=True) <= MOST_MISSED
                 assert device.readers == [1, 2, 3]
+            past = await Rest(urls[0]).get("/api/monitor/alarms", state="all")
+            assert [(each["kind"], each["cleared_at"]) for each in past.body["alarms"]] == [("error", None)] * 2
+            for watcher in (first, second):
+                assert len(watcher.moments) == len(set(watcher.moments)), "a status is doubled"
+                raised = [each["equipment_code"] for each in watcher.payloads("equipment_alarm")]
+                assert len(raised) == len(set(raised)), "an alarm is doubled"
             one.signal(signal.SIGTERM)
             async with asyncio.timeout(PATIENCE):
                 assert await one.finish() == 0

@@ -77,6 +77,8 @@ class Notes:
             yield b"first,"
             if kind == "broken":
                 raise ZeroDivisionError
+            if kind == "away":
+                raise ConnectionRefusedError  # as a database does
             while kind == "endless":
                 yield b"x" * 100_000
             yield b"second"
@@ -479,11 +481,12 @@ async def test_a_file_is_sent_as_one(server: Server, kind: str, body: str) -> No
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_a_file_that_breaks_off_is_not_taken_for_whole(server: Server) -> None:
+@pytest.mark.parametrize("kind", ["broken", "away"])
+async def test_a_file_that_breaks_off_is_not_taken_for_whole(server: Server, kind: str) -> None:
     headers = {"Authorization": f"Bearer {running.token()}"}
     async with aiohttp.ClientSession(server.url, headers=headers) as reader:
         with pytest.raises(aiohttp.ClientError):
-            await (await reader.get("/file/broken")).read()
+            await (await reader.get(f"/file/{kind}")).read()
     assert server.notes.left.is_set()
 
 

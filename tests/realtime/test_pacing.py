@@ -75,7 +75,7 @@ def test_the_first_goes_at_once_and_then_the_newest_of_each_interval(timers: Tim
     assert told(sent[-1]) == {"seq": 12}
 
 
-def test_keys_do_not_wait_for_each_other_and_leave_together(timers: Timers) -> None:
+def test_places_do_not_wait_for_each_other_and_leave_together(timers: Timers) -> None:
     pacer, sent = Pacer(), list[Packet]()
     for key in "AB":
         for seq in (1, 2):
@@ -86,12 +86,24 @@ def test_keys_do_not_wait_for_each_other_and_leave_together(timers: Timers) -> N
     assert [(each.key, told(each)["seq"]) for each in sent[2:]] == [("A", 2), ("B", 2)]
 
 
-def test_more_keys_than_it_may_hold_are_sent_at_once(timers: Timers) -> None:
+def test_keys_of_a_place_leave_in_the_order_of_their_newest(timers: Timers) -> None:
+    pacer, sent = Pacer(), list[Packet]()
+    for seq, key in enumerate("ABCBA", start=1):
+        pacer.offer("place", 0.1, tick(seq, key), sent.append)
+    timers.advance(0.1)
+    assert [told(each) for each in sent] == [{"seq": 1}, {"seq": 3}, {"seq": 4, "conflated": 1}, {"seq": 5}]
+
+
+def test_what_it_has_no_room_for_is_sent_at_once(timers: Timers, monkeypatch: pytest.MonkeyPatch) -> None:
     pacer, sent = Pacer(most=1), list[Packet]()
     for key in ("A", "B", "B"):
         pacer.offer(key, 0.1, tick(1, key), sent.append)
     assert [each.key for each in sent] == ["A", "B", "B"]
     assert len(pacer) == 1
+    monkeypatch.setattr(pacing, "MAX_KEYS", 2)
+    for seq, key in enumerate("BCD", start=2):
+        pacer.offer("A", 0.1, tick(seq, key), sent.append)
+    assert [told(each)["seq"] for each in sent[3:]] == [2, 3]
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABC"), st.floats(0, 0.3)), max_size=60))

@@ -7,6 +7,7 @@ import pytest
 
 from server.realtime.tasks import Tasks
 from server.realtime.workers import MAX_WAITING, WORKS_A_TURN, Inbox, Workers
+from tests.support.client import PATIENCE
 
 
 @pytest.fixture
@@ -176,3 +177,21 @@ async def test_idle_workers_are_few(workers: Workers) -> None:
         line.gates[0].set()
     await settle()
     assert len(workers._workers) <= 8
+
+
+async def test_work_that_turns_its_cancellation_into_an_error_still_ends_its_worker() -> None:
+    tasks = Tasks()
+    inbox = Inbox(Workers(tasks), 10)
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ZeroDivisionError
+
+    inbox.put(work)
+    await begun.wait()
+    async with asyncio.timeout(PATIENCE):
+        await tasks.close()

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
+from server.http.fields import Digits, moment
 from server.namespaces.chat import schemas
 from server.realtime.schema import Count, Identifier, Payload, Text
 
 MAX_LIMIT = 200
 MAX_OFFSET = 100_000
-
-_LOST_PLUS = re.compile(r"(?<=\d) (?=\d\d:?\d\d\Z)")  # a `+` in a query is a space, where nobody escaped it
-
-
-class Digits(fields.Integer):
-    """A whole number as a query spells it: no sign, no spaces, no `1_000`, and no digits but ASCII's."""
-
-    def __init__(self, *, least: int = 0, most: int, **options: Any) -> None:
-        super().__init__(validate=validate.Range(min=least, max=most), **options)
-
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
-        if not re.fullmatch("[0-9]{1,16}", value):
-            raise self.make_error("invalid", input=value)
-        return int(value)
 
 
 class Place(fields.String):
@@ -37,9 +23,8 @@ class Place(fields.String):
         if re.fullmatch("[0-9]{1,15}|msg_[A-Za-z0-9_]{1,96}", value):
             return str(value)
         try:
-            moment = datetime.fromisoformat(_LOST_PLUS.sub("+", value))
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
-        except (ValueError, OverflowError):
+            return moment(value).isoformat()
+        except ValueError:
             raise ValidationError("Not a seq, a message's id or an ISO-8601 time.") from None
 
 

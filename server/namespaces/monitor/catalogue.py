@@ -260,10 +260,10 @@ class _Reader:
         for key in ("tags", "rules"):
             if tag is None and key in table:
                 self._fault(f"source = {table['source']!r} has no tags.", *at, key)
+        tags = {} if tag is None or loaded is None else self._tags(tag, loaded["tags"], *at)
         if loaded is None or options is None:
             draft.complete = False
             return
-        tags = {} if tag is None else self._tags(tag, loaded["tags"], *at)
         draft.variants[plc] = _Variant(
             at, table["source"], kind, options, machine, tag, loaded["tags"], tags, loaded["rules"]
         )

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -73,6 +74,7 @@ class Journal:
         self._early_statuses: dict[str, Status] = {}
         self._resumed = False
         self._away = False
+        self._first: datetime | None = None
         self._seen: datetime | None = None
         self._changes: deque[Change] = deque()
         self._alarms: dict[str, Alarm] = {}
@@ -98,6 +100,7 @@ class Journal:
 
     def saw(self, statuses: Mapping[str, Status], at: datetime) -> None:
         """Of machines just read, or found disconnected; changed or not. Waits for nothing."""
+        self._first = self._first or at
         self._seen = at
         if self._early is None:
             self._take(self._watch.saw(statuses, at))
@@ -189,8 +192,10 @@ class Journal:
     def _begin(self, past: Past, now: datetime | None = None) -> None:
         """From what was before; what was seen in the meantime follows it."""
         early, self._early = self._early, None
-        at = early[0][1] if early else now or self._now()
-        self._take(self._watch.resume(past, at))
+        outcome = self._watch.resume(past, self._first or now or self._now())
+        before = {**past.last, **{change.equipment_code: change for change in outcome.changes}}
+        self._changes = deque(_after(before, self._changes))
+        self._take(outcome)
         for statuses, at in early or ():
             self._take(self._watch.saw(statuses, at))
         self._early_statuses = {}
@@ -268,3 +273,13 @@ class Journal:
         while forgotten == FORGET_AT_ONCE:
             async with self._database.transaction() as db:
                 forgotten = await records.forget_alarms(db, before, FORGET_AT_ONCE)
+
+
+def _after(before: dict[str, Change], changes: Iterable[Change]) -> Iterator[Change]:
+    """As they are once it is known what was before: the first of a machine may have been none."""
+    for change in changes:
+        last = before.pop(change.equipment_code, None)
+        if last is None or change.previous is not None:
+            yield change
+        elif last.status != change.status:
+            yield replace(change, previous=last.status)

@@ -48,7 +48,9 @@ async def store(
         of_the_reader = ("cleared_at", "occurrences", "flapping")
         await (await db.connection()).execute(
             alarm.on_conflict_do_update(
-                index_elements=["alarm_id"], set_={name: alarm.excluded[name] for name in of_the_reader}
+                index_elements=["alarm_id"],
+                set_={name: alarm.excluded[name] for name in of_the_reader},
+                where=EquipmentAlarm.cleared_at.is_(None),  # whoever was suspended may know less than the reader now
             ),
             [
                 {

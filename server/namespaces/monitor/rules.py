@@ -12,9 +12,10 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import get_args
 
-from server.namespaces.monitor.schemas import Status
+from server.namespaces.monitor.schemas import Quality, Reading, Status
 
 Value = float | int | bool | str
 Values = Mapping[str, Value]
@@ -76,6 +77,12 @@ class Rules:
             if rule is not None and rule.holds(values):
                 return status
         return OTHERWISE
+
+    def reading(self, values: Values, quality: Quality, source_time: datetime | None = None) -> Reading:
+        """A machine may run in spite of an error."""
+        status, running = self.status(values), self.by_status.get("running")
+        runs = status == "error" and running is not None and running.holds(values)
+        return Reading(status, quality, source_time, runs)
 
 
 def parse(text: str) -> Rule:

@@ -29,11 +29,12 @@ MOST_SHELVED_MINUTES = 10_080
 class Reading:
     """What a source read of one machine. `quality`: `good` is fresh and trusted; `stale` is the last known value of a
     device that answers but has not told anything new for too long; `bad` is a value that its device does not trust.
-    `source_time` is the device's own, where its protocol has one."""
+    `source_time` is the device's own, where its protocol has one. `runs`: in spite of its error."""
 
     status: Status
     quality: Quality = "good"
     source_time: datetime | None = None
+    runs: bool = False
 
 
 NEVER_READ = Reading("stopped", "bad")
@@ -73,7 +74,7 @@ def equipment(
         "equipment_name": name,
         "status": reading.status if connected else "disconnected",
         "tags": {
-            "status_tag": int(reading.status == "running"),
+            "status_tag": int(reading.runs or reading.status == "running"),
             "error_tag": int(reading.status == "error"),
             "connection": connected,
         },

@@ -229,12 +229,13 @@ def _packed(known: _Known) -> list[object]:
         None if told is None else told.isoformat(),
         known.updated.timestamp(),
         None if read is None else read.timestamp(),
+        reading.runs,
     ]
 
 
 def _unpacked(packed: Sequence[Any], at: float, fence: int) -> _Known:
-    connected, status, quality, told, updated, read = packed
-    reading = Reading(status, quality, None if told is None else datetime.fromisoformat(told))
+    connected, status, quality, told, updated, read, runs = packed
+    reading = Reading(status, quality, None if told is None else datetime.fromisoformat(told), runs)
     return _Known(
         reading,
         datetime.fromtimestamp(updated, UTC),

@@ -19,7 +19,7 @@ class Publish(schemas.Message):
 
     data = fields.Raw(allow_none=True, load_default=None)
     messages = fields.List(
-        fields.Raw(), validate=validate.Length(min=1, max=MAX_BATCH), load_default=None, allow_none=False
+        fields.Raw(allow_none=True), validate=validate.Length(min=1, max=MAX_BATCH), load_default=None, allow_none=False
     )
 
     @validates_schema(pass_original=True)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import orjson
 
-from server.namespaces.trading.catalogue import ChannelClass
+from server.namespaces.trading.catalogue import ChannelClass, Visible
 from server.namespaces.trading.channels import (
     MAX_LOG_BYTES,
     ChannelLog,
@@ -59,10 +59,12 @@ class Broker(Protocol):
 
     async def newest(self, tenant: str | None, kind: ChannelClass) -> list[tuple[str, View]]:
         """For a connection that is in the room of a class: its channels, at most MAX_FOLLOWED of those used last, each
-        with its newest message, if one is kept; those in MAX_LOG_BYTES."""
+        with its newest message, or the newest of each value, if any are kept; those in MAX_LOG_BYTES."""
 
-    async def states(self, tenant: str | None, after: str = "", limit: int = 100) -> list[ChannelState]:
-        """Channels with names behind `after`, in their order."""
+    async def states(
+        self, tenant: str | None, visible: Visible, after: str = "", limit: int = 100
+    ) -> list[ChannelState]:
+        """Channels with visible names behind `after`, in their order."""
 
     async def state(self, tenant: str | None, channel: str) -> ChannelState | None: ...
 
@@ -86,8 +88,10 @@ class MemoryBroker:
     async def newest(self, tenant: str | None, kind: ChannelClass) -> list[tuple[str, View]]:
         return newest(self._logs, tenant, kind)
 
-    async def states(self, tenant: str | None, after: str = "", limit: int = 100) -> list[ChannelState]:
-        return self._logs.states(tenant, after, limit)
+    async def states(
+        self, tenant: str | None, visible: Visible, after: str = "", limit: int = 100
+    ) -> list[ChannelState]:
+        return self._logs.states(tenant, visible, after, limit)
 
     async def state(self, tenant: str | None, channel: str) -> ChannelState | None:
         return self._logs.state(tenant, channel)
@@ -128,10 +132,15 @@ def view(logs: ChannelLogs, log: ChannelLog, since: Since | None) -> View:
 def newest(logs: ChannelLogs, tenant: str | None, kind: ChannelClass) -> list[tuple[str, View]]:
     return within(
         [
-            (log.channel, View(log.seq, log.epoch, False, [each.to_wire() for each in logs.held(log)[-1:]]))
+            (log.channel, View(log.seq, log.epoch, False, [each.to_wire() for each in _newest_of(logs, log)]))
             for log in logs.follow(tenant, kind)
         ]
     )
+
+
+def _newest_of(logs: ChannelLogs, log: ChannelLog) -> Sequence[Message]:
+    held = logs.held(log)
+    return held[-1:] if log.kind.conflate_key is None else held
 
 
 def within(views: Sequence[tuple[str, View]], most_bytes: int = MAX_LOG_BYTES) -> list[tuple[str, View]]:

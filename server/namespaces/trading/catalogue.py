@@ -21,6 +21,8 @@ FILE = "channels.toml"
 MAX_CLASSES = 1000  # each is looked at for every new channel
 MAX_NAME_CHARS = 100  # as of a channel's name
 
+ADMIN = "admin"  # the role that sees every channel of its tenant
+
 Action = Literal["subscribe", "publish", "chat"]
 
 _PATTERN = re.compile(r"(?P<head>[a-z][a-z0-9_:.-]*)(?P<tail>\*|\{[a-z_]+\})?")
@@ -83,8 +85,26 @@ class ChannelClass:
     def owner(self, channel: str) -> str | None:
         return self.pattern.match(channel) if self.pattern.variable else None
 
+    def is_open_to(self, identity: Identity) -> bool:
+        """Whether one may subscribe to or publish on all of them, whatever their names."""
+        words = (self.grants["subscribe"] | self.grants["publish"]) - {policy.OWNER, policy.MEMBERS}
+        return identity.has_role(ADMIN) or policy.granted(identity, words, channel="")
+
     def allows(self, identity: Identity, action: Action, channel: str) -> bool:
         return policy.granted(identity, self.grants[action], channel=channel, owner=self.owner(channel))
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """Of each class in file order, whether all of its names are; and some by themselves."""
+
+    classes: tuple[tuple[Pattern, bool], ...]
+    own: frozenset[str]
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        return name in self.own or next((seen for each, seen in self.classes if each.match(name) is not None), False)
 
 
 class Catalogue:
@@ -98,6 +118,20 @@ class Catalogue:
             if each.pattern.match(channel) is not None:
                 return each
         raise Forbidden(f"There is no kind of channel that {channel!r} could be")
+
+    def visible(self, identity: Identity) -> Visible:
+        """The names of channels that one may subscribe to or publish on, though not who has them."""
+        own = {each.pattern.head + identity.user_id for each in self.classes if each.pattern.variable} | identity.roles
+        return Visible(
+            tuple((each.pattern, each.is_open_to(identity)) for each in self.classes),
+            frozenset(name for name in own if self._is_own(identity, name)),
+        )
+
+    def _is_own(self, identity: Identity, name: str) -> bool:
+        try:
+            return self.find(name).allows(identity, "subscribe", name)
+        except Forbidden:
+            return False
 
     def find_wildcard(self, name: str) -> ChannelClass | None:
         """The class that may be subscribed as a whole by this very text."""
@@ -255,5 +289,7 @@ class _Class(Payload):
             found["shared"] = [_NOT_SHARED]
         if data["priority"] == "high" and data["conflate"] is not None:
             found["conflate"] = ["It skips messages, and `priority` high loses none: not both."]
+        if data["conflate"] is not None and (data["history"] or {}).get("count", 1) > 1:
+            found["history"] = ["With `conflate` it is the newest of each value: its `count` is 1."]
         if found:
             raise ValidationError(found)

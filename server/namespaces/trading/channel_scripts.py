@@ -1,9 +1,10 @@
 """What is done to channels in Redis in one step: numbered, kept, counted. How the numbered travel is `scripts.TELL`'s.
 
-Of each channel there are HASH `channel` (epoch, seq) and LIST `history`; of all of them ZSET `channels` by last use and
-HASH `sizes` (bytes of history, under '' the sum). ZSET `copies` has the tenants' copies of a shared channel by last
-use, and ZSET `followers` the tenants with subscribers of a whole shared class. SET `reach` and a HASH of each node say
-how many clients are where. A channel's id is its room, the tenant's prefix and the channel's name.
+Of each channel there are HASH `channel` (epoch, seq, and of a conflated class a value and whether it is `mixed`) and
+LIST `history`; where it is conflated, HASH `values` has the entry of each. Of all of them there are ZSET `channels` by
+last use and HASH `sizes` (bytes of history, under '' the sum). ZSET `copies` has the tenants' copies of a shared
+channel by last use, and ZSET `followers` the tenants with subscribers of a whole shared class. SET `reach` and a HASH
+of each node say how many clients are where. A channel's id is its room, the tenant's prefix and the channel's name.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ end
 local function empty(id)
   resize(id, 0 - tonumber(redis.call('HGET', base .. 'sizes', id) or '0'))
   redis.call('HDEL', base .. 'sizes', id)
-  redis.call('DEL', base .. 'history:' .. id)
+  redis.call('DEL', base .. 'history:' .. id, base .. 'values:' .. id)
 end
 local function forget(id)
   empty(id)
@@ -68,7 +69,7 @@ end
 
 local function keep(id)
   redis.call('ZADD', base .. 'channels', at(milliseconds), id)
-  for _, key in ipairs({'channel:' .. id, 'history:' .. id, 'channels', 'sizes'}) do
+  for _, key in ipairs({'channel:' .. id, 'history:' .. id, 'values:' .. id, 'channels', 'sizes'}) do
     redis.call('PEXPIRE', base .. key, ask.lifetime)
   end
 end
@@ -79,14 +80,16 @@ local function open(id, original)
   if redis.call('EXISTS', channel) == 0 then
     forget(id)
     if redis.call('ZCARD', base .. 'channels') >= ask.most and not evict() then return false end
-    local seq = false
+    local fields = {}
     if original ~= '' then
-      seq = redis.call('HGET', base .. 'channel:' .. original, 'seq')
+      fields = redis.call('HGETALL', base .. 'channel:' .. original)
+      redis.call('COPY', base .. 'values:' .. original, base .. 'values:' .. id)
       if redis.call('COPY', base .. 'history:' .. original, base .. 'history:' .. id) == 1 then
         resize(id, tonumber(redis.call('HGET', base .. 'sizes', original) or '0'))
       end
     end
-    redis.call('HSET', channel, 'epoch', ask.epoch, 'seq', seq or '0')
+    redis.call('HSET', channel, 'seq', '0', unpack(fields))
+    redis.call('HSET', channel, 'epoch', ask.epoch)
   end
   if original ~= '' then
     redis.call('ZADD', base .. 'copies:' .. original, at(milliseconds), id)
@@ -94,6 +97,12 @@ local function open(id, original)
   end
   keep(id)
   return true
+end
+
+-- A tenant, by the prefix of its ids, has subscribers of a whole shared class.
+local function follow(prefix)
+  redis.call('ZADD', base .. 'followers:' .. ask.followers, at(milliseconds), prefix)
+  redis.call('PEXPIRE', base .. 'followers:' .. ask.followers, ask.lifetime)
 end
 
 -- {id, name} of the channels of a class that a tenant has, those used last first.
@@ -114,53 +123,78 @@ VIEW = script(
 if not open(ask.id, ask.original) then return false end
 trim(ask.id)
 local history = base .. 'history:' .. ask.id
-local seq, epoch = unpack(redis.call('HMGET', base .. 'channel:' .. ask.id, 'seq', 'epoch'))
+local seq, epoch, mixed = unpack(redis.call('HMGET', base .. 'channel:' .. ask.id, 'seq', 'epoch', 'mixed'))
 local missed = tonumber(seq) - ask.seen
-if epoch ~= ask.since or missed < 0 or missed > redis.call('LLEN', history) then
+if mixed or epoch ~= ask.since or missed < 0 or missed > redis.call('LLEN', history) then
   return {seq, epoch, 0, redis.call('LRANGE', history, 0, -1)}
 end
 return {seq, epoch, 1, missed == 0 and {} or redis.call('LRANGE', history, -missed, -1)}
 """
 )
 
+#: A tenant follows a shared channel, or a whole class where that is the `name`, as VIEW and NEWEST have it; nothing is
+#: looked at. KEYS base. ARGV ask.
+FOLLOW = script(
+    _CHANNELS
+    + """
+if ask.name == ask.followers then
+  follow(ask.id:sub(1, #ask.id - #ask.name))
+else
+  open(ask.id, ask.original)
+end
+"""
+)
+
 #: The channels of a class. KEYS base. ARGV ask: `prefix` of the tenant's ids, `head` of the class's names, `followed`
 #: at most, and for a tenant of a shared class `original`, the prefix of what its channels are copies of, and
-#: `followers`. {name, seq, epoch, newest message or ''} for each.
+#: `followers`. {name, seq, epoch, the newest message, or the newest of each value} for each: no messages of those
+#: beyond so many `bytes`.
 NEWEST = script(
     _CHANNELS
     + """
 if ask.original ~= '' then
-  redis.call('ZADD', base .. 'followers:' .. ask.followers, at(milliseconds), ask.prefix)
-  redis.call('PEXPIRE', base .. 'followers:' .. ask.followers, ask.lifetime)
+  follow(ask.prefix)
   for i, each in ipairs(of_class(ask.original)) do
     if i <= ask.followed then open(ask.prefix .. each[2], each[1]) end
   end
 end
-local newest = {}
+local newest, bytes = {}, ask.bytes
 for i, each in ipairs(of_class(ask.prefix)) do
   if i > ask.followed then break end
   trim(each[1])
   local seq, epoch = unpack(redis.call('HMGET', base .. 'channel:' .. each[1], 'seq', 'epoch'))
   if seq then
-    newest[#newest + 1] = {each[2], seq, epoch, redis.call('LINDEX', base .. 'history:' .. each[1], -1) or ''}
+    local history, first = base .. 'history:' .. each[1], ask.conflated and 0 or -1
+    local entries = bytes >= 0 and redis.call('LRANGE', history, first, -1) or {}
+    for _, entry in ipairs(entries) do bytes = bytes - #entry end
+    newest[#newest + 1] = {each[2], seq, epoch, bytes >= 0 and entries or {}}
   end
 end
 return newest
 """
 )
 
-#: The channels of a tenant by name. KEYS base. ARGV ask: `prefix` of its ids, and either `after` and `limit` or `name`.
+#: The channels of a tenant by name. KEYS base. ARGV ask: `prefix` of its ids, and either `name`, or `after` and `limit`
+#: and which names are visible: `classes` in order, {head, whether more follows, whether they are}, and `own` ones.
 #: {name, seq, epoch, subscribers, how many messages are held, the newest of them or ''} for each.
 STATES = script(
     _CHANNELS
     + """
+local function is_visible(name)
+  if ask.own[name] then return true end
+  for _, each in ipairs(ask.classes) do
+    local head, is_open, seen = each[1], each[2], each[3]
+    if is_open and #name > #head and name:sub(1, #head) == head or not is_open and name == head then return seen end
+  end
+  return false
+end
 local names = {}
 if ask.name then
   names[1] = ask.name
 else
   for _, id in ipairs(redis.call('ZRANGE', base .. 'channels', 0, -1)) do
     local name = id:sub(#ask.prefix + 1)
-    if id:sub(1, #ask.prefix) == ask.prefix and name > ask.after then names[#names + 1] = name end
+    if id:sub(1, #ask.prefix) == ask.prefix and name > ask.after and is_visible(name) then names[#names + 1] = name end
   end
   table.sort(names)
 end
@@ -205,9 +239,20 @@ local function append(id, rooms, index)
     redis.call('HSET', channel, 'epoch', ask.epoch, 'seq', text(ask.above + 1))
   end
   local seq = text(redis.call('HINCRBY', channel, 'seq', 1))
+  if ask.conflated and redis.call('HSETNX', channel, 'value', ask.value) == 0 then
+    if redis.call('HGET', channel, 'value') ~= ask.value then redis.call('HSET', channel, 'mixed', '1') end
+  end
   local payload = head .. seq .. tail
   if ask.count > 0 then
     local entry = at(milliseconds) .. ' {"type":' .. name .. ',' .. payload
+    if ask.conflated then
+      local values = base .. 'values:' .. id
+      local older = redis.call('HGET', values, ask.value)
+      if older and redis.call('LREM', history, 1, older) == 1 then resize(id, -#older) end
+      if redis.call('HLEN', values) >= ask.count then redis.call('DEL', values) end
+      redis.call('HSET', values, ask.value, entry)
+      redis.call('PEXPIRE', values, ask.lifetime)
+    end
     redis.call('RPUSH', history, entry)
     local total = resize(id, #entry)
     trim(id)
@@ -278,13 +323,14 @@ return {seq, epoch, subscribers}
 """
 )
 
-#: KEYS nodes, what this node counts. ARGV node, milliseconds that it lives without another, then rooms and how many of
-#: its clients are in each. Whether nothing was known of the node.
+#: KEYS nodes, what this node counts. ARGV node, milliseconds that it lives without another, 1 if what was known of it
+#: is over, then rooms and how many of its clients are in each. Whether nothing was known of the node.
 REACH = script(
     """
 redis.call('SADD', KEYS[1], ARGV[1])
+if ARGV[3] == '1' then redis.call('DEL', KEYS[2]) end
 local new = redis.call('HSETNX', KEYS[2], '', '1')
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   if ARGV[i + 1] == '0' then
     redis.call('HDEL', KEYS[2], ARGV[i])
   else

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -25,19 +25,22 @@ from server.timestamps import iso_utc
 MAX_LOG_BYTES = 1024 * 1024  # what one subscription's ack may carry
 MAX_TOTAL_BYTES = 64 * 1024 * 1024
 EVICTION_TRIES = 32  # a search through all channels, for each new one, would stop everybody else
+MAX_VALUES = 1000  # of the field that a class is conflated by, in one channel
 MAX_FOLLOWED = 1000  # channels that a subscriber of a whole class is told of
 COPY_IDLE_SECONDS = 300  # a tenant's copy that nobody listened to for so long is not worth following
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`payload` is the event's; `at` on the clock of its log; `size` in bytes of JSON, 0 if it is not kept."""
+    """`payload` is the event's; `at` on the clock of its log; `size` in bytes of JSON, 0 if it is not kept; `value` is
+    what newer ones replace, as `value_of`."""
 
     seq: int
     type: str
     payload: Mapping[str, object]
     at: float
     size: int
+    value: str = ""
 
     def to_wire(self) -> dict[str, object]:
         return {"type": self.type, **self.payload}
@@ -51,9 +54,13 @@ def conflation(kind: ChannelClass, channel: str, body: Mapping[str, object]) -> 
     """What a message is a newer version of, for classes that want only the newest."""
     if kind.conflate_key is None:
         return None
+    return Conflation((channel, value_of(kind, body)), 1 / kind.conflate_rate if kind.conflate_rate else 0.0)
+
+
+def value_of(kind: ChannelClass, body: Mapping[str, object]) -> str:
+    """Of the field that a class is conflated by."""
     data = body.get("data")
-    value = str(data.get(kind.conflate_key)) if isinstance(data, Mapping) else ""
-    return Conflation((channel, value), 1 / kind.conflate_rate if kind.conflate_rate else 0.0)
+    return str(data.get(kind.conflate_key)) if kind.conflate_key is not None and isinstance(data, Mapping) else ""
 
 
 def room(tenant: str | None, channel: str) -> str:
@@ -86,7 +93,8 @@ def audience(tenant: str | None, channel: str, kind: ChannelClass) -> tuple[str,
 
 
 class ChannelLog:
-    """The messages held are always the newest in a row: whatever is dropped, the oldest goes first.
+    """The messages held are always the newest in a row: whatever is dropped, the oldest goes first. Of a conflated
+    class they are the newest of each value: once there are several, who saw a message may yet miss one before it.
 
     The epoch is this log's alone. A channel that is forgotten and returns has another, so that a `since` from before
     can never pass for one of now.
@@ -101,46 +109,70 @@ class ChannelLog:
         self.seq = seq
         self.bytes = 0
         self.used_at = 0.0
-        self._held: deque[Message] = deque()
+        self._value: str | None = None  # of its first message
+        self._is_mixed = False  # others had another
+        self._held: dict[int, Message] = {}  # by seq, oldest first
+        self._seqs: dict[str, deque[int]] = {}  # of those, by value
 
     def append(self, event: str, body: Mapping[str, object], now: float) -> Message:
         self.seq += 1
         payload = {"channel": self.channel, "seq": self.seq, "timestamp": iso_utc(), **body}
         size = len(orjson.dumps(payload)) if self.kind.history_count else 0
-        message = Message(self.seq, event, payload, now, size)
-        self._held.append(message)
+        value = value_of(self.kind, body)
+        self._is_mixed = self._is_mixed or self._value not in (None, value)
+        self._value = value
+        message = Message(self.seq, event, payload, now, size, value)
+        self._held[self.seq] = message
+        seqs = self._seqs.setdefault(value, deque())
+        seqs.append(self.seq)
         self.bytes += size
+        if len(seqs) > self.kind.history_count:
+            self._drop(seqs[0])
         self._trim(now)
         return message
 
     def held(self, now: float) -> list[Message]:
         """Oldest first."""
         self._trim(now)
-        return list(self._held)
+        return list(self._held.values())
 
     def after(self, since: Since, now: float) -> list[Message] | None:
         """Every message after `since`, oldest first; None if one of them is not held any more, or never was."""
         missed = self.seq - since.seq
         held = self.held(now)
-        if since.epoch != self.epoch or not 0 <= missed <= len(held):
+        if self._is_mixed or since.epoch != self.epoch or not 0 <= missed <= len(held):
             return None
         return held[len(held) - missed :]
 
     def copy(self, tenant: str) -> Self:
         copy = type(self)(tenant, self.channel, self.kind)
         copy.seq, copy.bytes, copy._held = self.seq, self.bytes, self._held.copy()
+        copy._seqs = {value: seqs.copy() for value, seqs in self._seqs.items()}
+        copy._value, copy._is_mixed = self._value, self._is_mixed
         return copy
 
     def clear(self) -> None:
         self._held.clear()
+        self._seqs.clear()
         self.bytes = 0
 
     def _trim(self, now: float) -> None:
         oldest = now - self.kind.history_seconds
-        while self._held and (
-            len(self._held) > self.kind.history_count or self.bytes > MAX_LOG_BYTES or self._held[0].at <= oldest
-        ):
-            self.bytes -= self._held.popleft().size
+        while self._held:
+            first = next(iter(self._held.values()))
+            is_crowded = self.kind.conflate_key is not None and len(self._held) > MAX_VALUES
+            if not is_crowded and self.bytes <= MAX_LOG_BYTES and first.at > oldest:
+                return
+            self._drop(first.seq)
+
+    def _drop(self, seq: int) -> None:
+        """The oldest of its value."""
+        message = self._held.pop(seq)
+        self.bytes -= message.size
+        seqs = self._seqs[message.value]
+        seqs.popleft()
+        if not seqs:
+            del self._seqs[message.value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +276,9 @@ class ChannelLogs:
                 self.open(tenant, original.channel, kind)
         return self._of(tenant, kind)[:MAX_FOLLOWED]
 
-    def states(self, tenant: str | None, after: str, limit: int) -> list[ChannelState]:
+    def states(self, tenant: str | None, visible: Container[str], after: str, limit: int) -> list[ChannelState]:
         """By name."""
-        names = sorted(name for of, name in self._logs if of == tenant and name > after)
+        names = sorted(name for of, name in self._logs if of == tenant and name > after and name in visible)
         return [state for name in names[:limit] if (state := self.state(tenant, name)) is not None]
 
     def state(self, tenant: str | None, channel: str) -> ChannelState | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,11 @@ from redis.exceptions import RedisError
 from server.errors import LimitExceeded
 from server.namespaces.trading import broker, channels
 from server.namespaces.trading.broker import Publication, View
-from server.namespaces.trading.catalogue import ChannelClass
-from server.namespaces.trading.channel_scripts import NEWEST, PUBLISH, STATES, VIEW
-from server.namespaces.trading.channels import ChannelState, audience, conflation, room
+from server.namespaces.trading.catalogue import ChannelClass, Visible
+from server.namespaces.trading.channel_scripts import FOLLOW, NEWEST, PUBLISH, VIEW
+from server.namespaces.trading.channels import ChannelState, audience, conflation, room, value_of
 from server.namespaces.trading.islands import Island, Rooms
+from server.namespaces.trading.overview import Overview
 from server.namespaces.trading.reach import Reach
 from server.namespaces.trading.receipts import LIFETIME_SECONDS, Receipt, Receipts
 from server.namespaces.trading.schemas import Since
@@ -37,6 +38,8 @@ from server.realtime.cluster.wire import Arg, promise
 from server.timestamps import iso_utc
 
 log = structlog.get_logger(__name__)
+
+Following = tuple[str, str, ChannelClass]  # tenant, and a channel or a wildcard class's pattern
 
 LIFETIME_MS = 32 * 86_400_000  # of a channel that nobody uses; longer than any history
 MAX_WAITING = 10_000
@@ -67,10 +70,13 @@ class ClusterBroker:
         manager: ClusterFanout,
         namespace: str,
         *,
+        following: Callable[[], Iterable[Following]] = tuple,
         most: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`following`: what tenants' clients here subscribed to of shared classes."""
         self._manager = manager
+        self._following = following
         self._node = manager.node
         self._ordered = Ordered(manager, namespace)
         self._namespace = namespace
@@ -85,8 +91,9 @@ class ClusterBroker:
         self._unheard: deque[_Outgoing] = deque()
         self._unheard_bytes = 0
         self._flowing = self._node.commands.ready
-        self._reach = Reach(rooms, self._node, namespace)
+        self._reach = Reach(rooms, self._node, namespace, self._follow)
         self.counted = self._reach.counted
+        self._overview = Overview(self._node, self._base)
         self._island = Island(rooms, self._ordered, most=most, clock=clock)
         self._receipts = Receipts(clock=clock)
         self.counters: Counter[str] = Counter()
@@ -126,41 +133,24 @@ class ClusterBroker:
             answer = await self._node.run(NEWEST, [self._base], [orjson.dumps(ask)])
         except RedisAway:
             return broker.newest(self._island.logs, tenant, kind)
-        return broker.within(
-            [
-                (name.decode(), View(int(seq), epoch.decode(), False, [_message(entry)] if entry else ()))
-                for name, seq, epoch, entry in answer
-            ]
-        )
+        return [
+            (name.decode(), View(int(seq), epoch.decode(), False, list(map(_message, entries))))
+            for name, seq, epoch, entries in answer
+        ]
 
-    async def states(self, tenant: str | None, after: str = "", limit: int = 100) -> list[ChannelState]:
+    async def states(
+        self, tenant: str | None, visible: Visible, after: str = "", limit: int = 100
+    ) -> list[ChannelState]:
         try:
-            return await self._states(tenant, {"after": after, "limit": limit})
+            return await self._overview.states(tenant, visible, after, limit)
         except RedisAway:
-            return self._island.logs.states(tenant, after, limit)
+            return self._island.logs.states(tenant, visible, after, limit)
 
     async def state(self, tenant: str | None, channel: str) -> ChannelState | None:
         try:
-            found = await self._states(tenant, {"name": channel, "limit": 1})
+            return await self._overview.state(tenant, channel)
         except RedisAway:
             return self._island.logs.state(tenant, channel)
-        return found[0] if found else None
-
-    async def _states(self, tenant: str | None, wanted: Mapping[str, object]) -> list[ChannelState]:
-        ask = {"prefix": room(tenant, ""), **wanted}
-        return [
-            ChannelState(
-                name.decode(),
-                int(seq),
-                epoch.decode(),
-                subscribers,
-                held,
-                int(newest.partition(b" ")[0]) / 1000 if newest else None,
-            )
-            for name, seq, epoch, subscribers, held, newest in await self._node.run(
-                STATES, [self._base], [orjson.dumps(ask)]
-            )
-        ]
 
     async def publish(self, publication: Publication) -> Receipt:
         """Waits for Redis no longer than a second."""
@@ -186,6 +176,7 @@ class ClusterBroker:
         """What each node saw and one publishes. Raises RedisAway, or LimitExceeded."""
         ask = self._ask(publication.tenant, publication.channel, publication.kind) | self._told(0, 0)
         ask |= {"heard": sighting.count, "claim": CLAIM_SECONDS * 1000}
+        ask["value"] = value_of(publication.kind, publication.body)
         keys = [self._base, self._base, self._base, self._node.keys.key(self._namespace, "claim", sighting.digest)]
         if await self._node.run(PUBLISH, keys, [orjson.dumps(ask), *_texts(publication)]) is None:
             raise _too_many()
@@ -224,6 +215,7 @@ class ClusterBroker:
         is_volatile = publication.kind.conflate_key is not None
         ask = self._ask(publication.tenant, publication.channel, publication.kind)
         ask |= self._told(0 if is_volatile else outgoing.number, outgoing.above)
+        ask["value"] = value_of(publication.kind, publication.body)
         origin = self._node.keys.origin(self._namespace, self._ordered.origin)
         keys = [self._base, origin, self._receipt(publication), self._base]
         answer = self._node.commands.run(PUBLISH, keys, [orjson.dumps(ask), *outgoing.texts])
@@ -307,7 +299,8 @@ class ClusterBroker:
             "epoch": channels.new_epoch(),
             "most": self._most,
             "tries": channels.EVICTION_TRIES,
-            "count": kind.history_count,
+            "conflated": kind.conflate_key is not None,
+            "count": min(kind.history_count, 1) * channels.MAX_VALUES if kind.conflate_key else kind.history_count,
             "seconds": kind.history_seconds,
             "bytes": channels.MAX_LOG_BYTES,
             "total": channels.MAX_TOTAL_BYTES,
@@ -368,6 +361,10 @@ class ClusterBroker:
         if not self._flowing:
             self._flow()
         await self._reach.pulse()
+
+    async def _follow(self) -> None:
+        for tenant, channel, kind in self._following():
+            await self._node.run(FOLLOW, [self._base], [orjson.dumps(self._ask(tenant, channel, kind))])
 
 
 def _message(entry: bytes) -> Mapping[str, object]:

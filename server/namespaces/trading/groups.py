@@ -38,6 +38,7 @@ READ_SECONDS = 2.0  # that a connection waits for a database that does not answe
 TICK_SECONDS = 2.0  # after which what could not be read is tried again
 TICKS_A_REFRESH = 30  # and all is read anew, should another node's word have been lost
 USERS_A_READ = 500
+MOST_READS = 3  # of the same, while admins change groups: what came of the last is looked at again later
 
 Scope = tuple[str | None, str]
 NONE: frozenset[str] = frozenset()
@@ -243,7 +244,7 @@ class Groups:
         """The channels of the stored groups of these users; None where the database is away."""
         if self._database is None:
             return {}
-        while True:
+        for _ in range(MOST_READS):
             changes = self._changes
             try:
                 async with asyncio.timeout(READ_SECONDS):
@@ -254,6 +255,8 @@ class Groups:
                 return None
             if changes == self._changes:  # else it may be of before
                 return read
+        self._unread = True
+        return read
 
 
 async def _channels(database: Database, users: Sequence[str]) -> Mapping[Scope, frozenset[str]]:

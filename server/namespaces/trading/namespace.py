@@ -58,7 +58,9 @@ class TradingNamespace(Namespace):
     async def start(self) -> None:
         manager = self.server.manager
         if isinstance(manager, ClusterFanout):
-            self._cluster = ClusterBroker(self, manager, self.path, most=self._max_channels)
+            self._cluster = ClusterBroker(
+                self, manager, self.path, following=self.service.following, most=self._max_channels
+            )
             self.service.broker = self._cluster
         self.spawn(self.service.presence.serve(), "presence")
         self.spawn(self.service.groups.serve(), "groups")
@@ -103,7 +105,7 @@ class TradingNamespace(Namespace):
 
     @property
     def node_name(self) -> str:
-        return "" if self.server.node is None else self.server.node.id
+        return "local" if self.server.node is None else self.server.node.id
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -120,6 +122,10 @@ class TradingNamespace(Namespace):
         if self._cluster is not None:
             event, data = schemas.published(channel, message)
             await self._cluster.publish_seen(self.service.publication(channel, event, data), sighting)
+
+    def audience(self, channel: str) -> Collection[str]:
+        """The rooms of what is said on a channel, or on all of a class, outside any tenant."""
+        return self.service.audience(channel)
 
     @event("subscribe", schemas.Subscribe)
     async def subscribe(

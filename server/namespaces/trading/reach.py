@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from server.namespaces.trading.channel_scripts import REACH
 from server.namespaces.trading.islands import Rooms
@@ -17,7 +15,9 @@ ROOMS_A_TURN = 1000
 
 
 class Reach:
-    def __init__(self, rooms: Rooms, node: Node, namespace: str) -> None:
+    def __init__(self, rooms: Rooms, node: Node, namespace: str, recounted: Callable[[], Awaitable[None]]) -> None:
+        """`recounted` is called where Redis may have given up what it kept for clients here."""
+        self._recounted = recounted
         self._rooms = rooms
         self._node = node
         self._keys = [node.keys.key(namespace, "reach"), node.keys.key(namespace, "reach", node.id)]
@@ -25,22 +25,33 @@ class Reach:
 
     async def counted(self, members: Mapping[str, int]) -> None:
         """How many connections are in rooms here: who is told that it entered counts from then on."""
-        if self._node.up:
-            flat: list[Arg] = [part for pair in members.items() for part in pair]
-            with contextlib.suppress(RedisAway):
-                await self._node.run(REACH, self._keys, [self._node.id, REACH_MS, *flat])
-        else:
-            self._recount = True
+        try:
+            if self._node.up:
+                await self._tell(members)
+                return
+        except RedisAway:
+            pass
+        self._recount = True
 
     async def pulse(self) -> None:
         """This node lives. Raises RedisAway."""
-        known: list[Arg] = [self._node.id, REACH_MS]
-        if not await self._node.run(REACH, self._keys, known) and not self._recount:
+        if not await self._tell({}) and not self._recount:
             return
         self._recount = False
-        await self._node.call("DEL", self._keys[1])
-        counts = Counter(each for connection in self._rooms.connections for each in connection.rooms)
-        pairs = list(counts.items())
-        for i in range(0, len(pairs), ROOMS_A_TURN):
-            flat: list[Arg] = [part for pair in pairs[i : i + ROOMS_A_TURN] for part in pair]
-            await self._node.run(REACH, self._keys, [*known, *flat])
+        try:
+            await self._tell_all()
+            await self._recounted()
+        except BaseException:
+            self._recount = True
+            raise
+
+    async def _tell_all(self) -> None:
+        rooms = list({each for connection in self._rooms.connections for each in connection.rooms})
+        for i in range(0, max(len(rooms), 1), ROOMS_A_TURN):
+            members = {room: len(self._rooms.members(room)) for room in rooms[i : i + ROOMS_A_TURN]}
+            await self._tell(members, anew=i == 0)
+
+    async def _tell(self, members: Mapping[str, int], *, anew: bool = False) -> bool:
+        """`anew`: nothing else is true, from the same moment on: who publishes meanwhile must not find nobody."""
+        flat: list[Arg] = [part for pair in members.items() for part in pair]
+        return bool(await self._node.run(REACH, self._keys, [self._node.id, REACH_MS, int(anew), *flat]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -14,8 +14,9 @@ from server.identity import Identity
 from server.namespaces.trading import broker, groups, schemas
 from server.namespaces.trading.broker import Broker, MemoryBroker, Publication
 from server.namespaces.trading.catalogue import Action, Catalogue, ChannelClass
-from server.namespaces.trading.channels import room
+from server.namespaces.trading.channels import audience, room, wildcard_room
 from server.namespaces.trading.groups import Groups
+from server.namespaces.trading.newest import Newest
 from server.namespaces.trading.schemas import NO_WILDCARD, WILDCARD, Since
 from server.realtime.connection import Connection
 from server.realtime.others import NoOthers, Others
@@ -26,6 +27,7 @@ from server.storage.database import Database
 log = structlog.get_logger(__name__)
 
 MAX_USERS = 1000  # named in one ack
+MESSAGES_A_TURN = 250  # of a batch: no turn of the loop puts more into readers' outboxes than they hold
 
 _VERBS: Mapping[Action, str] = {
     "subscribe": "subscribe to",
@@ -55,6 +57,7 @@ class TradingService:
         self._rooms = rooms
         self._catalogue = catalogue
         self.broker: Broker = MemoryBroker(rooms, most=max_channels, clock=clock)
+        self._newest = Newest(lambda tenant, kind: self.broker.newest(tenant, kind), clock=clock)
         self.presence = presence or MemoryPresence(clock=clock)
         self.groups = Groups(database, rooms, catalogue, others or NoOthers(), self._regroup)
 
@@ -86,7 +89,7 @@ class TradingService:
         self, connection: Connection, pattern: str, kind: ChannelClass, since: Since | None
     ) -> dict[str, object]:
         """Each channel has a `seq` of its own, so there is none to go on from."""
-        newest = await self.broker.newest(connection.tenant, kind)
+        newest = await self._newest.read(connection.tenant, kind)
         return {
             "channel": pattern,
             "success": True,
@@ -110,8 +113,8 @@ class TradingService:
     async def publish_all(
         self, identity: Identity, channel: str, messages: Sequence[object], key: str | None
     ) -> list[dict[str, object]]:
-        """What became of each, in their order, with the `status` that it would have alone. They are published back to
-        back. A message without an idempotency key of its own has the `key` with its number."""
+        """What became of each, in their order, with the `status` that it would have alone. They are published in their
+        order. A message without an idempotency key of its own has the `key` with its number."""
         kind = await self._allow(identity, "publish", channel)
 
         async def publish(number: int, message: object) -> dict[str, object]:
@@ -123,7 +126,11 @@ class TradingService:
                 return {"status": error.http_status, "error": error.to_wire()}
             return {"status": 201, **said}
 
-        return await asyncio.gather(*(publish(number, message) for number, message in enumerate(messages)))
+        results: list[dict[str, object]] = []
+        for first in range(0, len(messages), MESSAGES_A_TURN):
+            some = enumerate(messages[first : first + MESSAGES_A_TURN], first)
+            results += await asyncio.gather(*(publish(number, message) for number, message in some))
+        return results
 
     async def _publish(
         self, identity: Identity, channel: str, kind: ChannelClass, event: str, data: object, key: str | None
@@ -146,6 +153,15 @@ class TradingService:
         except LimitExceeded:
             log.warning("no room for a channel of a feed", channel=channel)
 
+    def audience(self, channel: str) -> Collection[str]:
+        """The rooms of what is said on a channel, or on all of a class, outside any tenant."""
+        if (whole := self._catalogue.find_wildcard(channel)) is not None:
+            return (wildcard_room(None, whole),)
+        try:
+            return audience(None, channel, self._catalogue.find(channel))
+        except Forbidden:
+            return (room(None, channel),)
+
     def publication(self, channel: str, event: str, data: object) -> Publication:
         """Of nobody's, and no tenant's. Raises Forbidden for a name that no class has."""
         return Publication(None, channel, self._catalogue.find(channel), event, {"data": data})
@@ -157,6 +173,18 @@ class TradingService:
             raise Forbidden(f"You may not see who is in {channel!r}")
         users = await self.presence.users(entered)
         return {"channel": channel, "users": users[:MAX_USERS], "count": len(users)}
+
+    def following(self) -> list[tuple[str, str, ChannelClass]]:
+        """Tenants' subscriptions to channels, and classes, that are shared; each once."""
+        found = {
+            (connection.tenant, channel): self._configured(channel)
+            for connection in self._rooms.connections
+            if connection.tenant is not None
+            for _, channel in self._subscriptions(connection)
+        }
+        return [
+            (tenant, channel, kind) for (tenant, channel), kind in found.items() if kind is not None and kind.shared
+        ]
 
     # -- those who come and go ----------------------------------------------------------------------------------
 
@@ -185,7 +213,8 @@ class TradingService:
         member = self.groups.member(connection.identity)
         ended = []
         for entered, channel in self._subscriptions(connection):
-            if not self._kind(channel).allows(member, "subscribe", channel):
+            kind = self._configured(channel)
+            if kind is None or not kind.allows(member, "subscribe", channel):
                 await self._leave(connection, entered)
                 ended.append(channel)
         return sorted(ended)
@@ -211,6 +240,13 @@ class TradingService:
         if kind.group and kind.allows(await self.groups.looked_up(identity), action, channel):
             return kind
         raise Forbidden(f"You may not {_VERBS[action]} {channel!r}")
+
+    def _configured(self, channel: str) -> ChannelClass | None:
+        """None for a room from a node whose configuration was another."""
+        try:
+            return self._kind(channel)
+        except (Forbidden, InvalidMessage):
+            return None
 
     def _kind(self, channel: str) -> ChannelClass:
         """Of a channel, or the class that goes by this pattern. Raises Forbidden, InvalidMessage."""

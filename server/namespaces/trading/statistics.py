@@ -89,29 +89,20 @@ class Statistics:
 
     async def channels(self, identity: Identity, prefix: str, after: str, limit: int) -> Answer:
         """Those that one may subscribe to, by name, without their subscribers; `next` is what to go on after, null at
-        the end. A page may be short of its limit before that."""
+        the end."""
         broker = self._service.broker
+        visible = self._catalogue.visible(await self._service.groups.looked_up(identity))
         found: list[ChannelState] = []
         if prefix > after:
-            exactly = await broker.state(identity.tenant, prefix)
+            exactly = await broker.state(identity.tenant, prefix) if prefix in visible else None
             found += [] if exactly is None else [exactly]
             after = prefix
-        found += await broker.states(identity.tenant, after, limit + 1)
-        looked_at = [each for each in found if each.channel.startswith(prefix)][:limit]
-        member = await self._service.groups.looked_up(identity)
-        shown = [self._entry(member, each) for each in looked_at]
-        more = len(found) > limit and found[limit].channel.startswith(prefix)
+        found += await broker.states(identity.tenant, visible, after, limit + 1)
+        shown = [each for each in found if each.channel.startswith(prefix)]
         return {
-            "channels": [each for each in shown if each is not None],
-            "next": looked_at[-1].channel if more else None,
+            "channels": [_shown(self._catalogue.find(each.channel), each.channel, each) for each in shown[:limit]],
+            "next": shown[limit - 1].channel if len(shown) > limit else None,
         }
-
-    def _entry(self, member: Identity, state: ChannelState) -> Answer | None:
-        try:
-            kind = self._catalogue.find(state.channel)
-        except Forbidden:  # of a class that is not configured any more
-            return None
-        return _shown(kind, state.channel, state) if _may_see(member, kind, state.channel) else None
 
     async def _member(self, identity: Identity, kind: ChannelClass) -> Identity:
         return await self._service.groups.looked_up(identity) if kind.group else identity

@@ -12,7 +12,7 @@ import hashlib
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,9 +116,15 @@ class _Move(Payload):
 
 class Outside:
     def __init__(
-        self, manager: ClusterFanout, publish: Publish, *, clock: Callable[[], float] = time.monotonic
+        self,
+        manager: ClusterFanout,
+        publish: Publish,
+        *,
+        audience: Callable[[str], Collection[str]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`publish` what is for the channel of a name."""
+        """`publish` what is for the channel of a name; `audience`: the rooms that it reaches, if more than its own."""
+        self._audience = audience
         self._manager = manager
         self._node = manager.node
         self._publish = publish
@@ -158,7 +164,8 @@ class Outside:
             data = Packet.reconstruct_binary(data[0], attachments)
         arguments = [told["event"], *([] if data == [None] else data)]
         parts = [each.encode() if isinstance(each, str) else each for each in encode(wire.EVENT, namespace, arguments)]
-        names = [room_of(namespace, each) for each in told["room"] or []] or [rooms.ALL]
+        named = dict.fromkeys(room for each in told["room"] or [] for room in self._rooms(namespace, each))
+        names = list(named) or [rooms.ALL]
         ask = {
             "wire": self._manager.wire(namespace),
             "heard": sighting.count,
@@ -170,6 +177,11 @@ class Outside:
         }
         keys = [self._node.keys.offset(namespace), self._node.keys.key(namespace, "claim", sighting.digest)]
         await self._node.run(EMIT_SEEN, keys, [orjson.dumps(ask), b"".join(parts)])
+
+    def _rooms(self, namespace: str, name: str) -> Collection[str]:
+        room = room_of(namespace, name)
+        is_channel = _KINDS.get(namespace) == "channel" and room == rooms.room_name(None, "channel", name)
+        return (room,) if self._audience is None or not is_channel else self._audience(name)
 
     def _channel(self, namespace: str, room: str) -> str:
         """Also of connections here: all of it comes by way of Redis."""

@@ -360,13 +360,11 @@ class Outbox:
                 return
 
     def _drop_volatile(self) -> bool:
-        """The oldest that waits; whether there was one."""
+        """The oldest that waits, one that nothing can replace before others; whether there was one."""
         if not self._volatile:
             return False
-        waiting = self._volatile.items()
-        oldest = self._volatile.pop(
-            next((key for key, each in waiting if each.key is None), next(iter(self._volatile)))
-        )
+        first = itertools.islice(self._volatile.items(), MOST_AT_ONCE)  # not all, for each that comes
+        oldest = self._volatile.pop(next((key for key, each in first if each.key is None), next(iter(self._volatile))))
         self._bytes -= len(oldest.frame)
         self._outlet.counters.dropped += 1
         return True

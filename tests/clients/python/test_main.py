@@ -23,6 +23,7 @@ def cli(url: str, *arguments: str, token: str = "") -> AbstractAsyncContextManag
     [
         (["monitor", "--count", "2"], ["17 machines", "Upper 로봇 용접"]),
         (["watch", "ticks:005930", "--count", "2"], ["subscribed to ticks:005930", '"삼성전자"']),
+        (["watch", "ticks:*", "--count", "2"], ["subscribed to ticks:*\n", 'tick  {"symbol"']),
         (["chat", "support-1", "--say", "대출 금리가 얼마인가요?"], ["agent:", "3.5%"]),
         (["ask", "top 2 services by cost"], ["offering cloud_costs", "EC2"]),
     ],

@@ -19,8 +19,9 @@ from structlog.testing import capture_logs
 from yarl import URL
 
 from server.http.api import Endpoint
+from server.http.fields import Digits
 from server.namespaces.chat import routes, routes_bank, routes_stream
-from server.namespaces.chat.bodies import Digits, Place
+from server.namespaces.chat.bodies import Place
 from server.namespaces.chat.namespace import ChatNamespace
 from server.namespaces.chat.schemas import MAX_CONTENT_CHARS, MAX_METADATA_BYTES
 from server.realtime.schema import Count, Flag, Identifier, Text

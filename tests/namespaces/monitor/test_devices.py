@@ -122,7 +122,7 @@ async def test_values_are_those_of_the_registers(serve: Serve, connect: Connect,
     await writer.connect()
     await writer.write_registers(0, [1, 0, 1, 0, 0, 1, 0, 0, 0, 1, 1, 0])
     writer.close()
-    wanted = [("running", 1, 0), ("idle", 0, 0), ("stopped", 0, 0), ("error", 0, 1)]
+    wanted = [("running", 1, 0), ("idle", 0, 0), ("stopped", 0, 0), ("error", 1, 1)]
 
     def shows(payload: dict[str, Any]) -> bool:
         return wanted == [

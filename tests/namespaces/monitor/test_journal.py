@@ -243,6 +243,28 @@ async def test_where_the_database_is_away_alarms_are_told_and_stored_later(
     assert kept.journal.dropped == 0
 
 
+async def test_what_was_before_a_takeover_without_the_database_is_known_later(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody watched all the time, and nothing is told to have changed that did not."""
+    monkeypatch.setattr(journal, "GRACE_SECONDS", 0.01)
+    await fill(database, (WELDER, -100, "error"), (PRESS, -100, "running"), seen=-5)
+    kept, refusing = Kept(database), Refusing(database)
+    kept.journal._database = refusing  # type: ignore[assignment]
+    with capture_logs():
+        async with kept.keeping():
+            kept.saw(0, welder="error", press="idle")
+            await kept.board.heard(1)
+            kept.saw(60, welder="running", press="idle")
+            refusing.back = True
+            await kept.sleeps.wake(journal.FIRST_RETRY_SECONDS)
+            assert await kept.stored(2) == [(after(-100), "error"), (after(60), "running")]
+            assert await kept.stored(2, PRESS.code) == [(after(-100), "running"), (after(0), "idle")]
+    async with database.reading() as db:
+        last = await records.last(db, [WELDER.code, PRESS.code])
+    assert {change.previous for change in last.values()} == {"error", "running"}
+
+
 async def test_what_is_held_for_a_database_that_is_away_has_a_bound_and_the_newest_stays(database: Database) -> None:
     kept = Kept(database, most_held=2)
     refusing = Refusing(database)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from server.namespaces.monitor.namespace import build
 from tests.conftest import Connect, Serve
 from tests.namespaces.monitor import contract
 from tests.support.client import Client
-from tests.support.redis import RedisServer
 
 PERIOD = 0.2
 
@@ -95,24 +92,6 @@ async def test_tenants_see_the_same_machines(serve: Serve, connect: Connect) -> 
         client = await connect(server, "/monitor", "alice", tenant=tenant)
         right(await client.expect("equipment_status"))
         right(await client.expect("equipment_status"))
-
-
-async def test_two_nodes_show_the_same_machines_each_to_its_own_clients(serve: Serve, connect: Connect) -> None:
-    async with RedisServer() as redis:
-        environ = {"REDIS_URL": redis.url, "MONITOR_PERIOD": PERIOD, "TRADING_FEED": "none"}
-        servers = [await serve(**environ) for _ in range(2)]
-        clients = [await connect(server, "/monitor") for server in servers]
-        shown = []
-        for client in clients:
-            statuses = [await client.expect("equipment_status", matching=is_there) for _ in range(5)]
-            shown.append({json.dumps(status["equipment"]) for status in statuses})
-            _, *regular = client.payloads("equipment_status")
-            first, *_, last = [datetime.fromisoformat(status["timestamp"]).timestamp() for status in regular]
-            assert len(regular) <= round((last - first) / PERIOD) + 1  # none doubled
-        here, there = shown
-        assert here & there
-        for server in servers:
-            await server.realtime.stop()
 
 
 # -- who, and what else ------------------------------------------------------------------------------------------

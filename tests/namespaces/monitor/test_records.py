@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest_asyncio
 
@@ -31,6 +32,16 @@ async def test_what_is_stored_twice_is_there_once(database: Database) -> None:
         [row] = await records.alarms(db, limit=10)
     assert (row.occurrences, row.flapping, row.cleared_at) == (4, True, after(9))
     assert (row.shelved_until, row.shelved_by) == (after(90), "olga")  # people's, not the reader's
+
+
+async def test_an_alarm_that_is_over_is_not_opened_again_by_who_knows_less(database: Database) -> None:
+    alarm = Alarm("a1", WELDER.code, "error", after(1))
+    for each in (alarm, replace(alarm, cleared_at=after(9)), alarm):
+        async with database.transaction() as db:
+            await records.store(db, [], [each], {}, None)
+    async with database.reading() as db:
+        [row] = await records.alarms(db, limit=10)
+    assert row.cleared_at == after(9)
 
 
 async def test_an_empty_past(database: Database) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.namespaces.monitor.rules import DEEPEST_RULE, LONGEST_RULE, ORDER, RuleError, Rules, Value, parse
+from server.namespaces.monitor.schemas import Reading
 
 VALUES = st.one_of(st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
 #: What only a faulty source could give.
@@ -184,6 +185,14 @@ def test_the_first_in_order_that_holds_is_the_status(values: Mapping[str, Value]
     rules = Rules({each: parse(texts[each]) for each in reversed(ORDER)})
     assert rules.status(values) == status
     assert rules.names == {"link", "fault", "state", "ready"}
+
+
+def test_a_machine_may_run_in_spite_of_its_error() -> None:
+    rules = Rules({"disconnected": parse("link == 0"), "error": parse("fault"), "running": parse("state == 1")})
+    assert rules.reading({"fault": 1, "state": 1}, "bad") == Reading("error", "bad", runs=True)
+    assert rules.reading({"fault": 1, "state": 0}, "good") == Reading("error")
+    assert rules.reading({"fault": 0, "state": 1}, "good") == Reading("running")
+    assert rules.reading({"link": 0, "fault": 1, "state": 1}, "good") == Reading("disconnected")
 
 
 def test_no_rules_and_it_stands_still() -> None:

@@ -50,6 +50,12 @@ def test_the_message_of_the_seed() -> None:
     }
 
 
+def test_a_machine_that_runs_in_spite_of_its_error() -> None:
+    machine = equipment(CODE, "x", Reading("error", runs=True), connected=True, last_updated=THEN)
+    assert (machine["status"], machine["tags"]["status_tag"], machine["tags"]["error_tag"]) == ("error", 1, 1)
+    assert contract.faults("equipment_status", equipment_status([machine], THEN), [1]) == []
+
+
 def test_what_is_shown_of_a_machine_that_is_away_are_its_last_tags_and_times() -> None:
     reading = Reading("running", "good", THEN - timedelta(seconds=1))
     machine = equipment(CODE, "x", reading, connected=False, last_updated=THEN, server_time=THEN)

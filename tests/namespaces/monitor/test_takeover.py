@@ -137,7 +137,7 @@ async def test_nodes_that_start_at_other_times_send_at_the_same(time: Time) -> N
 
 async def test_other_nodes_are_told_of_what_was_read_and_only_of_that(time: Time) -> None:
     cluster = Cluster()
-    odd = Reading("idle", "stale", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=9))))
+    odd = Reading("error", "stale", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=9))), runs=True)
     sources = [Scripted(time.clock, [WELDER]), Scripted(time.clock, [PRESS], refuse)]
     async with (
         running(time, [WELDER, PRESS], sources, lease=cluster.candidates[0]) as (_, here),
@@ -153,3 +153,4 @@ async def test_other_nodes_are_told_of_what_was_read_and_only_of_that(time: Time
     assert here.sent == there.sent
     assert there.newest("quality") == ["stale", "bad"]
     assert there.newest("source_time") == [None, None]
+    assert [tags["status_tag"] for tags in there.newest("tags")] == [1, 0]

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from server.identity import Identity
+from server.namespaces.trading.catalogue import load
 from server.namespaces.trading.channels import EVICTION_TRIES
 from tests.conftest import Connect, Serve
 from tests.support.client import Client
@@ -20,6 +22,7 @@ from tests.support.managers import node_of, until_up
 from tests.support.redis import RedisServer
 from tests.support.running import Running
 
+EVERYTHING = load(Path("config/channels.toml")).visible(Identity("root", roles=frozenset({"admin"})))
 Join = Callable[..., Awaitable[Client]]
 
 
@@ -58,7 +61,9 @@ def join(nodes: list[Running], connect: Connect) -> Join:
     turns: Iterator[Running] = itertools.cycle(nodes)
 
     async def join(sub: str, **options: Any) -> Client:
-        return await connect(next(turns), "/trading", sub, **options)
+        client = await connect(next(turns), "/trading", sub, **options)
+        await client.expect("connected")  # it is in its rooms
+        return client
 
     return join
 
@@ -338,11 +343,11 @@ async def test_the_states_of_channels_by_name(nodes: list[Running], join: Join, 
         await subscribe(await join(reader), "chat:a")
     for node in nodes:
         broker = node.realtime._served["/trading"].service.broker  # type: ignore[attr-defined]
-        first, second = await broker.states(None, limit=2)
+        first, second = await broker.states(None, EVERYTHING, limit=2)
         assert (first.channel, first.seq, first.subscribers, first.held) == ("chat:a", 1, 2, 1)
         assert first.last_published is not None
         assert (second.channel, second.subscribers) == ("chat:b", 0)
-        assert [each.channel for each in await broker.states(None, second.channel)] == ["general"]
+        assert [each.channel for each in await broker.states(None, EVERYTHING, second.channel)] == ["general"]
         assert (await broker.state(None, "chat:a")).seq == first.seq
         assert await broker.state(None, "chat:c") is None
         assert (await broker.state("t", "chat:c")).seq == 1
@@ -368,3 +373,24 @@ async def test_with_a_rate_everybody_gets_the_newest_so_often_and_learns_what_wa
             assert each["seq"] == last + 1 + each.get("conflated", 0)
             last = each["seq"]
     assert len([each for each in readers[0].payloads("tick") if each["channel"] == "ticks:B"]) == 1
+
+
+async def test_many_values_in_one_channel_are_given_whole_and_never_as_a_part(
+    join: Join, publishers: list[Client]
+) -> None:
+    async def publish(symbol: str, price: int) -> Any:
+        return await say(publishers[price % 2], "ticks:all", {"symbol": symbol, "price": price}, type="tick")
+
+    only = await publish("A", 1)
+    reader = await join("reader", tenant="t")
+    ack = await subscribe(reader, "ticks:all", since={"epoch": only["epoch"], "seq": 1})
+    assert ack["recovered"] is False  # a tenant's copy has its own epoch
+    await publish("B", 2)
+    last = await publish("A", 3)
+    for client, seen in ((reader, ack["epoch"]), (await join("other"), last["epoch"])):
+        ack = await subscribe(client, "ticks:all", since={"epoch": seen, "seq": 3})
+        assert ack["recovered"] is False
+        held = {each["data"]["symbol"]: each["data"]["price"] for each in ack["snapshot"]}
+        assert (held, ack["seq"]) == ({"A": 3, "B": 2}, 3)
+    ack = await subscribe(await join("everything"), "ticks:*")
+    assert sorted(each["data"]["price"] for each in ack["snapshot"]) == [2, 3]

@@ -169,3 +169,12 @@ async def test_redis_that_forgot_begins_another_epoch(house: House) -> None:
     again = await house.view("alerts", since=Since(first["epoch"], 1))
     assert (again.recovered, again.seq, again.messages) == (False, 0, [])
     assert (await house.publish("alerts", 2))["seq"] == 1
+
+
+async def test_the_newest_of_a_class_is_bounded_in_redis(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    for symbol in "ABC":
+        await house.publish(f"ticks:{symbol}", {"symbol": symbol, "text": "x" * 1000})
+    monkeypatch.setattr(channels, "MAX_LOG_BYTES", 2500)
+    found = await house.broker.newest(None, house.catalogue.find("ticks:A"))
+    assert [len(view.messages) for _, view in found] == [1, 1, 0]
+    assert [view.seq for _, view in found] == [1, 1, 1]

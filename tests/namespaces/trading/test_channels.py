@@ -302,3 +302,30 @@ def test_what_conflates_with_what() -> None:
     assert conflation(kind_, "c:x", {"data": 1}) == Conflation(("c:x", ""), 0.25)
     assert conflation(replace(kind_, conflate_rate=None), "c:x", {}) == Conflation(("c:x", ""))
     assert conflation(THREE, "c:x", {}) is None
+
+
+def test_of_a_conflated_channel_the_newest_of_each_value_is_kept() -> None:
+    log = ChannelLog(None, "c:x", replace(THREE, conflate_key="symbol", history_count=1))
+    log.append("tick", {"data": {"symbol": "A", "n": 1}}, 0)
+    assert [each.seq for each in log.after(Since(log.epoch, 0), 0) or []] == [1]
+    log.append("tick", {"data": {"symbol": "A", "n": 2}}, 0)
+    assert log.after(Since(log.epoch, 0), 0) is None
+    assert log.after(Since(log.epoch, 2), 0) == []
+    log.append("tick", {"data": {"symbol": "B", "n": 1}}, 1)
+    assert numbers(log.held(1)) == [2, 3]
+    assert log.bytes == sum(message.size for message in log.held(1))
+    assert log.after(Since(log.epoch, 3), 1) is None  # a slow reader may have seen 3 and not 2
+    copy = log.copy("t")
+    copy.append("tick", {"data": {"symbol": "A", "n": 3}}, 1)
+    assert (numbers(copy.held(1)), numbers(log.held(1))) == ([3, 4], [2, 3])
+    assert copy.after(Since(copy.epoch, 4), 1) is None
+    assert numbers(log.held(10)) == [3]
+
+
+def test_a_conflated_channel_has_only_so_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "MAX_VALUES", 3)
+    log = ChannelLog(None, "c:x", replace(THREE, conflate_key="symbol", history_count=1))
+    for number in range(10):
+        log.append("tick", {"data": {"symbol": str(number)}}, 0)
+    assert numbers(log.held(0)) == [8, 9, 10]
+    assert len(log._seqs) == 3

@@ -295,6 +295,20 @@ async def test_a_dead_nodes_subscribers_count_no_more(
     assert (await say(publishers[0], 3))["subscribers"] == 2
 
 
+async def test_tenants_still_hear_the_market_from_a_redis_that_forgot(
+    nodes: list[Running], publishers: list[Client], connect: Connect
+) -> None:
+    tenant = await connect(nodes[1], "/trading", "desk", tenant="acme")
+    for channel in ("stock_updates", "ticks:*"):
+        await subscribe(tenant, channel)
+    there = broker(nodes[1])
+    await there._node.call("FLUSHALL")
+    await there._pulse()
+    for channel in ("stock_updates", "ticks:A"):
+        await say(publishers[0], {"symbol": "A"}, channel)
+        await tenant.expect("message", lambda payload, channel=channel: payload["channel"] == channel)
+
+
 async def test_who_comes_back_on_another_node_missed_nothing(nodes: list[Running], publishers: list[Client]) -> None:
     """A message's number and its offset come of one step."""
     async with raw_socket(nodes[0].url) as first:

@@ -272,3 +272,18 @@ async def test_on_another_node(serve: Serve, connect: Connect) -> None:
         assert await tell(there) == 0
         for server in (here, there):
             await server.realtime.stop()
+
+
+async def test_while_admins_change_groups_without_end_nobody_waits_for_it(
+    server: Running, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = of(server)
+
+    async def change_amid(*_: object) -> dict[Any, Any]:
+        known._changes += 1
+        return {}
+
+    monkeypatch.setattr(groups, "_channels", change_amid)
+    await arrive(connect, server, "alice")
+    assert known._changes == groups.MOST_READS
+    assert known._unread, "it is read anew at the next tick"

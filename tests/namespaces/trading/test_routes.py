@@ -148,7 +148,7 @@ async def test_a_users_message_reaches_all_their_connections_in_their_tenant(
 
 
 async def test_one_bad_message_does_not_stop_the_others(feed: Rest, alice: Client) -> None:
-    messages = [{"data": 1}, {"type": "ping", "data": 2}, 5, {}, {"data": 3, "more": 1}, {"data": 4, "type": "tick"}]
+    messages = [{"data": 1}, {"type": "ping", "data": 2}, None, {}, {"data": 3, "more": 1}, {"data": 4, "type": "tick"}]
     reply = await feed.post(ALERTS, {"messages": messages})
     assert reply.status == 207
     results = reply.body["results"]

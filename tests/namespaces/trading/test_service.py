@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from server.errors import Forbidden, InvalidMessage, LimitExceeded
 from server.identity import Identity
-from server.namespaces.trading.catalogue import load
+from server.namespaces.trading.catalogue import Catalogue, load
 from server.namespaces.trading.channels import room
 from server.namespaces.trading.schemas import Since
-from server.namespaces.trading.service import TradingService
+from server.namespaces.trading.service import MESSAGES_A_TURN, TradingService
 from server.realtime import rooms
 from server.realtime.connection import Connection
 
@@ -248,6 +248,19 @@ async def test_a_refused_publication_uses_up_no_key_and_no_number() -> None:
     assert (await house.publish("alerts", 1, "k1"))["seq"] == 1
 
 
+async def test_a_batch_gives_way_to_those_who_read_it() -> None:
+    house = House()
+    alice = house.hall.arrive("a1", "alice")
+    await house.service.subscribe(alice, "alerts", None)
+    batch = asyncio.create_task(house.service.publish_all(house.feed.identity, "alerts", [{"data": 1}] * 1000, None))
+    most = before = 0
+    while not batch.done():
+        await asyncio.sleep(0)
+        most, before = max(most, len(house.seqs(alice)) - before), len(house.seqs(alice))
+    assert 0 < most <= MESSAGES_A_TURN
+    assert house.seqs(alice) == [result["seq"] for result in batch.result()] == [*range(1, 1001)]
+
+
 async def test_ticks_may_be_missed_by_the_slow_and_alerts_may_not() -> None:
     house = House()
     await house.service.announce("ticks:005930", "tick", {})
@@ -359,6 +372,19 @@ async def test_who_comes_back_with_fewer_roles_is_told_what_that_cost() -> None:
 
 
 # -- whole classes ------------------------------------------------------------------------------------------------
+
+
+async def test_who_comes_back_to_a_configuration_without_its_channel_leaves_it() -> None:
+    house = House()
+    carol = house.hall.arrive("c1", "carol", tenant="acme")
+    for channel in ("alerts", "ticks:A", "ticks:*", "general"):
+        await house.service.subscribe(carol, channel, None)
+    assert {channel for _, channel, _ in house.service.following()} == {"alerts", "ticks:A", "ticks:*"}
+    house.service._catalogue = Catalogue([kind for kind in CATALOGUE.classes if not kind.wildcard])
+    assert [channel for _, channel, _ in house.service.following()] == ["alerts"]
+    await house.service.came_back(carol)
+    told = [payload["channel"] for event, payload in house.hall.heard["c1"] if event == "unsubscribed"]
+    assert told == ["ticks:*", "ticks:A"]
 
 
 async def test_a_class_is_subscribed_to_as_a_whole_only_where_it_says_so() -> None:

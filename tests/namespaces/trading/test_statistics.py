@@ -137,11 +137,11 @@ async def test_stats_as_in_the_seed(server: Running, connect: Connect, root: Res
         "errors": 1,
         "channels": 2,
         "users_with_connections": 2,
-        "nodes": {"": {name: value for name, value in stats.items() if name != "nodes"}},
+        "nodes": {"local": {name: value for name, value in stats.items() if name != "nodes"}},
     }
     inside = (await Rest(server.url, "boss", roles=ADMIN, tenant="acme").get(STATS)).body
     seen = {"active_connections": 1, "channels": 1, "users_with_connections": 1}
-    assert inside == {**seen, "nodes": {"": seen}}
+    assert inside == {**seen, "nodes": {"local": seen}}
     ack = await (await connect(server, "/trading", "root", roles=ADMIN)).call("stats")
     assert (ack["ok"], ack["active_connections"]) == (True, 4)
 
@@ -165,7 +165,7 @@ async def test_a_client_as_in_the_seed(server: Running, connect: Connect, root: 
             "roles": ["group:desk-1"],
             "address": "127.0.0.1",
             "connected_at": found["metadata"]["connected_at"],
-            "node": "",
+            "node": "local",
         },
     }
     await alice.call("ping")

@@ -285,3 +285,20 @@ def test_what_was_seen_is_bounded() -> None:
 )
 def test_what_outsiders_call_rooms(namespace: str, name: str, room: str) -> None:
     assert room_of(namespace, name) == room
+
+
+async def test_the_stock_manager_reaches_groups_and_whole_classes(
+    nodes: list[Running], connect: Connect, stock: socketio.AsyncRedisManager
+) -> None:
+    members = [await connect(node, "/trading", "alice", roles=("group:desk-1",)) for node in nodes[:2]]
+    whole = await connect(nodes[0], "/trading", "bob")
+    for channel in ("ticks:*", "ticks:A"):
+        assert (await whole.call("subscribe", {"channel": channel}))["ok"]
+    for room in ("group:desk-1", "ticks:A", "ticks:*"):
+        await stock.emit("note", {"room": room}, namespace="/trading", room=room)
+    for member in members:
+        await member.expect("note")
+    await whole.expect("note", lambda payload: payload["room"] == "ticks:*")
+    assert [each["room"] for each in whole.payloads("note")] == ["ticks:A", "ticks:*"]
+    for member in members:
+        assert [each["room"] for each in member.payloads("note")] == ["group:desk-1"]

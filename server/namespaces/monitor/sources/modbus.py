@@ -24,6 +24,7 @@ from server.namespaces.monitor.catalogue import Group, Kind, Machine
 from server.namespaces.monitor.rules import Value
 from server.namespaces.monitor.schemas import Reading
 from server.namespaces.monitor.sources import SourceError
+from server.namespaces.monitor.sources.tags import Number
 from server.realtime.schema import Count, Identifier, Payload
 
 LAST_ADDRESS = 65_535
@@ -56,19 +57,12 @@ logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 # -- what config/equipment.toml says of it ---------------------------------------------------------------------------
 
 
-class _Number(fields.Float):
-    def _deserialize(self, value: Any, *args: Any, **options: Any) -> float:
-        if isinstance(value, bool | str):
-            raise self.make_error("invalid", input=value)
-        return super()._deserialize(value, *args, **options)
-
-
 class _Options(Payload):
     host = Identifier(most=253, required=True)
     port = Count(least=1, most=65_535, load_default=502)
     device_id = Count(most=255, load_default=1)
     gap = Count(most=MOST_REGISTERS, load_default=0)
-    timeout = _Number(load_default=None, validate=validate.Range(min=0.01, max=LONGEST_WAIT_SECONDS))
+    timeout = Number(load_default=None, validate=validate.Range(min=0.01, max=LONGEST_WAIT_SECONDS))
 
 
 class _Machine(Payload):
@@ -82,8 +76,8 @@ class _Tag(Payload):
     type = fields.String(load_default=None, validate=validate.OneOf(WORDS))
     bit = Count(most=15, load_default=None)
     word_order = fields.String(load_default="big", validate=validate.OneOf(["big", "little"]))
-    scale = _Number(load_default=None)
-    offset = _Number(load_default=None)
+    scale = Number(load_default=None)
+    offset = Number(load_default=None)
 
     @post_load
     def _fit(self, loaded: dict[str, Any], **_: object) -> dict[str, Any]:
@@ -276,7 +270,7 @@ class ModbusSource:
 
     def _reading(self, values: Mapping[str, Value | None]) -> Reading:
         usable = {name: value for name, value in values.items() if value is not None}
-        return Reading(self._group.rules.status(usable), "good" if len(usable) == len(values) else "bad")
+        return self._group.rules.reading(usable, "good" if len(usable) == len(values) else "bad")
 
     async def _connected(self) -> _Client:
         """A device that closed an idle connection is connected to again, and nobody notices."""

@@ -22,6 +22,7 @@ from server.namespaces.monitor.schemas import Reading
 from server.namespaces.monitor.sources import SourceError
 from server.namespaces.monitor.sources.mqtt_connection import Connection
 from server.namespaces.monitor.sources.tags import (
+    Number,
     Placeholders,
     faults,
     filled,
@@ -47,8 +48,8 @@ class Options(Payload):
     user = Identifier(load_default=None)
     password_env = Identifier(load_default=None)
     client_id = Identifier(most=14, load_default="atrium")
-    stale_after = fields.Float(validate=validate.Range(min=0), load_default=5.0)
-    lost_after = fields.Float(validate=validate.Range(min=0), load_default=30.0)
+    stale_after = Number(validate=validate.Range(min=0), load_default=5.0)
+    lost_after = Number(validate=validate.Range(min=0), load_default=30.0)
 
 
 class Tag(Payload):
@@ -59,8 +60,8 @@ class Tag(Payload):
     path = Text(most=500, load_default=None)
     time_path = Text(most=500, load_default=None)
     default = fields.Raw(load_default=None)
-    scale = fields.Float(load_default=1.0)
-    offset = fields.Float(load_default=0.0)
+    scale = Number(load_default=1.0)
+    offset = Number(load_default=0.0)
 
 
 @dataclass(slots=True)
@@ -175,8 +176,8 @@ class MqttSource:
         if 0 < self._options["lost_after"] < silent:
             return SourceError(f"silent for {silent:.0f} s")
         stale = 0 < self._options["stale_after"] < silent
-        return Reading(
-            self._rules.status(heard.values),
+        return self._rules.reading(
+            heard.values,
             "bad" if heard.useless else "stale" if stale else "good",
             min(heard.times.values(), default=None),
         )

@@ -24,7 +24,16 @@ from server.namespaces.monitor.catalogue import Group, Kind, Machine
 from server.namespaces.monitor.rules import Rules, Value
 from server.namespaces.monitor.schemas import Quality, Reading
 from server.namespaces.monitor.sources import SourceError
-from server.namespaces.monitor.sources.tags import Placeholders, faults, filled, password, plain, scaled, usable
+from server.namespaces.monitor.sources.tags import (
+    Number,
+    Placeholders,
+    faults,
+    filled,
+    password,
+    plain,
+    scaled,
+    usable,
+)
 from server.realtime.schema import Identifier, Payload, Text
 
 MOST_NODES = 500  # in one request: decoding the answer holds up the event loop for 5 ms
@@ -76,8 +85,8 @@ class Options(Payload):
 
 class Tag(Payload):
     node = Text(most=1000, required=True)
-    scale = fields.Float(load_default=1.0)
-    offset = fields.Float(load_default=0.0)
+    scale = Number(load_default=1.0)
+    offset = Number(load_default=0.0)
 
 
 class OpcUaSource:
@@ -193,7 +202,7 @@ def reading(
         values[name] = scaled(value, tags[name])
         if (moment := usable(answer.SourceTimestamp)) is not None:
             times.append(moment)
-    return Reading(rules.status(values), quality, min(times, default=None))
+    return rules.reading(values, quality, min(times, default=None))
 
 
 def node_id(text: str, namespace: int) -> ua.NodeId:

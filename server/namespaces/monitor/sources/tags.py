@@ -1,5 +1,5 @@
-"""What sources share whose tags are found by text and hold any plain value: placeholders, scaling, times, passwords.
-What a tag's text means is its source's."""
+"""What sources share: the numbers of their tables and, where tags are found by text and hold any plain value,
+placeholders, scaling, times, passwords. What a tag's text means is its source's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from dotenv import dotenv_values
 from marshmallow import fields
 
 from server.errors import ConfigError
@@ -20,6 +21,15 @@ LONGEST_TEXT = 1000  # characters of a tag's value
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 # Clocks that were never set say 1601 or 1970; a year that floats cannot hold exactly is no time either.
 _YEARS = range(1971, 3000)
+
+
+class Number(fields.Float):
+    """Neither a text nor a boolean, nor infinite."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> float:
+        if isinstance(value, bool | str):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, *args, **options)
 
 
 class Placeholders(Payload):
@@ -62,11 +72,15 @@ def usable(moment: datetime | None) -> datetime | None:
 
 
 def password(group: Group) -> str | None:
-    """From the variable that `password_env` names, so that no file holds it. Raises ConfigError if it is not there."""
+    """From the variable that `password_env` names, which `.env` may hold as it may hold settings, but not this file.
+    Raises ConfigError if it is not there."""
     name = group.options["password_env"]
-    if name is not None and name not in os.environ:
+    if name is None:
+        return None
+    found = os.environ.get(name) or dotenv_values(".env").get(name)
+    if not found:
         raise ConfigError(f"groups.{group.name}: password_env: the environment has no {name}")
-    return None if name is None else os.environ[name]
+    return found
 
 
 def faults(group: Group, *keys: str) -> Iterator[str]:

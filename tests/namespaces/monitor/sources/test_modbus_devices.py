@@ -93,7 +93,11 @@ async def test_a_value_that_is_none_makes_its_machine_bad_and_others_not() -> No
         serving(holding(7, 0, [*hot, *broken, *cold])) as server,
         source(port_of(server), *machines, rules=rules) as modbus,
     ):
-        assert await modbus.read() == {UPPER: ERROR, LOWER: Reading("running", "bad"), SIDE: STOPPED}
+        assert await modbus.read() == {
+            UPPER: Reading("error", runs=True),
+            LOWER: Reading("running", "bad"),
+            SIDE: STOPPED,
+        }
 
 
 async def test_more_registers_than_one_request_may_ask_for() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -86,13 +87,18 @@ def group(**options: str) -> Group:
     return Group("line", "mqtt", {"user": None, "password_env": None, **options}, Rules({}), (WELDER,))
 
 
-def test_a_password_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PLANT_PASSWORD", "secret")
     assert password(group(password_env="PLANT_PASSWORD")) == "secret"
     assert password(group()) is None
     monkeypatch.delenv("PLANT_PASSWORD")
     with pytest.raises(ConfigError, match=r"groups\.line: password_env: the environment has no PLANT_PASSWORD"):
         password(group(password_env="PLANT_PASSWORD"))
+    Path(".env").write_text("PLANT_PASSWORD=in the file\n")
+    assert password(group(password_env="PLANT_PASSWORD")) == "in the file"
+    monkeypatch.setenv("PLANT_PASSWORD", "secret")
+    assert password(group(password_env="PLANT_PASSWORD")) == "secret"
 
 
 def test_faults() -> None:
