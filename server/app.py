@@ -23,6 +23,10 @@ from server.namespaces.chat.presence import describe
 from server.namespaces.chat.replies import Pace
 from server.namespaces.chat.service import Options
 from server.namespaces.copilot.namespace import CopilotNamespace
+from server.namespaces.copilot.planner.llm import LanguageModelPlanner
+from server.namespaces.copilot.planner.llm_endpoint import Endpoint
+from server.namespaces.copilot.planner.llm_endpoint import Options as EndpointOptions
+from server.namespaces.copilot.planner.planning import Planner
 from server.namespaces.monitor import namespace as monitor
 from server.namespaces.monitor import routes as monitor_routes
 from server.namespaces.monitor.alarms import AlarmService
@@ -188,12 +192,21 @@ def _namespaces(settings: Settings, database: Database, node: Node | None, added
             require_auth=settings.ws_require_auth,
         ),
         CopilotNamespace(
+            planner=_planner(settings),
             max_queries=settings.copilot_max_queries,
             data_timeout=settings.copilot_data_timeout,
             person_timeout=settings.copilot_person_timeout,
             require_auth=settings.ws_require_auth,
         ),
     ]
+
+
+def _planner(settings: Settings) -> Planner | None:
+    """None is the embedded one. Raises ConfigError."""
+    if settings.copilot_planner == "embedded":
+        return None
+    key, url = settings.openai_api_key or "", settings.openai_base_url
+    return LanguageModelPlanner(Endpoint(EndpointOptions(settings.openai_model or "", key, url)))
 
 
 def development_mint(settings: Settings) -> dev.Mint:

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from server.errors import AtriumError, ConfigError, Forbidden, InvalidMessage, NotFound
+from server.errors import AtriumError, ClientTimeout, ConfigError, Forbidden, InvalidMessage, LimitExceeded, NotFound
 from server.identity import Identity
 from server.namespaces.chat.agents.backend import Backend, Question, Verdict
 from server.namespaces.chat.namespace import ChatNamespace
@@ -27,6 +27,8 @@ from server.namespaces.trading.feeds import FEEDS, Build, FeedOptions
 from server.namespaces.trading.feeds.broadcast import Feed
 from server.namespaces.trading.namespace import NO_FEED, TradingNamespace
 from server.namespaces.trading.schemas import Tick
+from server.realtime.asking import RoomAnswer, RoomAnswers
+from server.realtime.asks import User
 from server.realtime.connection import Connection
 from server.realtime.namespace import Handler, Namespace
 from server.realtime.schema import Count, Flag, Identifier, Payload, Text
@@ -35,6 +37,7 @@ from server.timestamps import iso_utc
 __all__ = [
     "AtriumError",
     "Backend",
+    "ClientTimeout",
     "ConfigError",
     "Connection",
     "Count",
@@ -48,16 +51,20 @@ __all__ = [
     "Identity",
     "InvalidMessage",
     "Kind",
+    "LimitExceeded",
     "Machine",
     "Namespace",
     "NotFound",
     "Payload",
     "Question",
     "Reading",
+    "RoomAnswer",
+    "RoomAnswers",
     "Source",
     "SourceError",
     "Text",
     "Tick",
+    "User",
     "Verdict",
     "iso_utc",
 ]

@@ -156,6 +156,7 @@ class Settings:
     openai_base_url: str | None = _text(None, "OPENAI_BASE_URL")
     openai_model: str | None = _text(None, "OPENAI_MODEL")
 
+    copilot_planner: str = _choice("embedded", "COPILOT_PLANNER", "embedded", "openai")
     copilot_max_queries: int = _number(10, "COPILOT_MAX_QUERIES", least=1, most=100)
     copilot_data_timeout: float = _number(10.0, "COPILOT_DATA_TIMEOUT", least=0.01)
     copilot_person_timeout: float = _number(120.0, "COPILOT_PERSON_TIMEOUT", least=0.01)

@@ -20,6 +20,14 @@ Scope = tuple[str | None, str]
 
 MAX_OPEN_PER_USER = 100
 MAX_OPEN = 10_000  # in one namespace of this node
+MAX_PLACES = 100  # that one question is put to
+
+
+class User(NamedTuple):
+    """All connections of somebody, on every node."""
+
+    tenant: str | None
+    user_id: str
 
 
 class Place(NamedTuple):
@@ -33,7 +41,8 @@ class Place(NamedTuple):
 class Ask:
     """One open question. `accept` turns a raw answer into a valid one or raises InvalidMessage.
 
-    It was last put to its `target`; its `heir` came while the target was there. `expires_at` is on the loop's clock.
+    It was last put to its `target`; its `heir` came while the target was there. With `everywhere` it has neither: it is
+    put to all of its user's connections. `answered_by` is a connection's id. `expires_at` is on the loop's clock.
     """
 
     request_id: str
@@ -44,6 +53,8 @@ class Ask:
     accept: Callable[[object], Answer]
     expires_at: float
     answered: asyncio.Future[Answer]
+    everywhere: bool = False
+    answered_by: str | None = None
     target: Place | None = None
     heir: Place | None = None
     asked: dict[Place, Callable[[], None]] = field(default_factory=dict)  # what drops an ack's callback
@@ -93,6 +104,8 @@ class Asks:
         payload: Mapping[str, object],
         accept: Callable[[object], Answer],
         seconds: float,
+        *,
+        everywhere: bool = False,
     ) -> Ask:
         """`seconds` that it is open. Raises LimitExceeded when too many are open, to the user or in all."""
         of_user = self._by_user.get((namespace, scope), {})
@@ -105,29 +118,34 @@ class Asks:
             namespace,
             scope,
             event,
-            {"requestId": request_id, **payload},
+            {**payload, "requestId": request_id},
             accept,
             loop.time() + seconds,
             loop.create_future(),
+            everywhere,
         )
         self._open[request_id] = ask
         self._by_user.setdefault((namespace, scope), of_user)[request_id] = ask
         self.counts.sent += 1
         return ask
 
-    def answer(self, connection: Connection, event: str, request_id: object, answer: object) -> None:
+    def answer(self, connection: Connection, event: str | None, request_id: object, answer: object) -> None:
         """As `settle`, by who is connected here."""
-        self.settle(connection.namespace, connection.identity.scope, event, request_id, answer)
+        self.settle(connection.namespace, connection.identity.scope, event, request_id, answer, connection.id)
 
-    def settle(self, namespace: str, scope: Scope, event: str, request_id: object, answer: object) -> None:
+    def settle(
+        self, namespace: str, scope: Scope, event: str | None, request_id: object, answer: object, connection_id: str
+    ) -> None:
         """Raises UnknownRequest, or InvalidMessage for an answer of the wrong shape: it may be sent again, mended.
 
-        `scope` is whose answer it is; `event` the question's name, so that an answer to one kind cannot close another.
+        `scope` is whose answer it is; `event` the question's name, so that an answer to one kind cannot close another,
+        or None for an answer to any kind.
         """
         ask = self.find(scope, request_id) if isinstance(request_id, str) else None
-        if ask is None or ask.namespace != namespace or ask.event != event:
+        if ask is None or ask.namespace != namespace or event not in (None, ask.event):
             raise UnknownRequest
         ask.answered.set_result(ask.accept(answer))
+        ask.answered_by = connection_id
         self.counts.answered += 1
 
     def sent(self, ask: Ask, place: Place, forget: Callable[[], None]) -> None:

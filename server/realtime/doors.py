@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from server.errors import HandlerTimeout, InternalError, InvalidMessage
 from server.realtime import json_codec
@@ -49,6 +49,8 @@ class PlainInbound:
         return [web.get(door.path, partial(self._open, door)) for door in doors]
 
     async def _open(self, door: Door, request: web.Request) -> web.StreamResponse:
+        if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
+            raise web.HTTPBadRequest(reason="This path is for WebSockets")
         said = dict(request.match_info)
         engine: Engine = self._server.eio
         return await engine.open_plain(request, door.dialect, partial(self._enter, door, said))

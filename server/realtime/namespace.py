@@ -28,8 +28,8 @@ from server.errors import (
 )
 from server.identity import Identity
 from server.realtime import rooms, schema
-from server.realtime.asking import Questions
-from server.realtime.asks import Answer, Asks
+from server.realtime.asking import AnyAnswer, GivenAnswer, Questions, RoomAnswers
+from server.realtime.asks import Answer, Asks, User
 from server.realtime.cluster.single_session import ClusterSingleSession
 from server.realtime.connection import Connection
 from server.realtime.link import Link
@@ -190,18 +190,37 @@ class Namespace(Membership):
 
     async def ask(
         self,
-        target: Connection,
+        target: Connection | User,
+        event: str,
+        payload: Mapping[str, object],
+        answer: type[schema.Payload] = AnyAnswer,
+        *,
+        timeout: float = 10.0,  # noqa: ASYNC109 - the deadline is part of the question: its client is told
+    ) -> Answer:
+        """Asks a connection's client, or, when it drops and comes back in time, the user's next connection; or all that
+        a user has on any node: then the first valid answer is it, and the others are told `request_expired`.
+
+        Raises ClientTimeout after `timeout` seconds and LimitExceeded where too many are open; whoever was asked is
+        told `request_expired` then, and when the caller is cancelled. A handler may not await its own user.
+        """
+        return await self.questions.ask(target, event, payload, answer, timeout)
+
+    async def ask_room(
+        self,
+        room: str,
         event: str,
         payload: Mapping[str, object],
         answer: type[schema.Payload],
         *,
-        timeout: float,  # noqa: ASYNC109 - the deadline is part of the question: its client is told
-    ) -> Answer:
-        """Asks the target's client, or, when it drops and comes back in time, the user's next connection.
+        timeout: float = 10.0,  # noqa: ASYNC109
+        skip: Collection[str] = (),
+    ) -> RoomAnswers:
+        """Asks every user who is in the room now, on any node, at all their connections there but those to `skip`: one
+        answer of each. Returns when all have answered, or after `timeout` seconds with what there is.
 
-        Raises ClientTimeout after `timeout` seconds, having told the client `request_expired`.
+        Raises LimitExceeded where there are more than `asking.MAX_OF_ROOM`.
         """
-        return await self.questions.ask(target, event, payload, answer, timeout)
+        return await self.questions.ask_room(room, event, payload, answer, timeout, skip)
 
     async def answer(self, connection: Connection, event: str, request_id: object, answer: object) -> None:
         """A connection's answer, as an event of its own, to the question that is named `event`.
@@ -346,6 +365,11 @@ class Namespace(Membership):
         pong = {"timestamp": iso_utc() if timestamp is None else timestamp}
         await self.send(connection, "pong", pong)
         return pong
+
+    @event("answer", GivenAnswer)
+    async def take_answer(self, connection: Connection, request_id: str, answer: object) -> None:
+        """To any of the server's questions, by a client that knows no acks."""
+        await self.questions.answer(connection, None, request_id, answer)
 
     @event("authenticate", schema.Authenticate)
     async def authenticate(self, connection: Connection, token: str) -> Mapping[str, object]:

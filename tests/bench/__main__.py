@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tests.bench import report, search
+from tests.bench.asks import ASKS_WORKLOADS
 from tests.bench.chat import CHAT_WORKLOADS
 from tests.bench.cluster import CLUSTER_WORKLOADS
 from tests.bench.mixed import MIXED_WORKLOADS
@@ -22,6 +23,7 @@ RESULTS = Path(__file__).parent / "results.md"
 WORKLOADS = (
     *ONE_NODE_WORKLOADS,
     *MIXED_WORKLOADS,
+    *ASKS_WORKLOADS,
     *CLUSTER_WORKLOADS,
     *CHAT_WORKLOADS,
     *TICKS_WORKLOADS,

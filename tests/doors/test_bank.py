@@ -13,6 +13,7 @@ from tests.conftest import Connect, Serve
 from tests.doors.hooks import play
 from tests.doors.plain import Plain, address, plain
 from tests.namespaces.chat.test_routes_stream import agents
+from tests.realtime.inherited.wire import wire
 from tests.support.proxy import Proxy
 from tests.support.rest import Rest
 from tests.support.running import token
@@ -120,6 +121,19 @@ async def test_pings_of_either_side(serve: Serve) -> None:
         await alice.expect("ping")
         await alice.send("ping")
         await alice.expect("pong")
+
+
+async def test_who_only_answers_the_pings_of_its_library_stays(serve: Serve) -> None:
+    """The next ping in time is the next after an answer."""
+    async with plain(await serve(WS_PING_INTERVAL=0.05, WS_PONG_TIMEOUT=60), PATH, "alice") as alice:
+        for _ in range(5):
+            await alice.expect("ping")
+
+
+async def test_who_answers_no_pings_is_closed(serve: Serve) -> None:
+    server = await serve(WS_PING_INTERVAL=0.05, WS_PONG_TIMEOUT=0.03, WS_MAX_MISSED_PONGS=3)
+    async with wire(server.url, f"{PATH}?token={token('alice')}", unread_bytes=1_000_000) as silent:
+        assert await silent.ended() == 4003
 
 
 async def test_websocket_ts(serve: Serve) -> None:

@@ -65,6 +65,24 @@ def says(*pieces: str, finish: str = "stop", tokens: int | None = 42) -> Behavio
     return behave
 
 
+def calls(*made: tuple[str, str], text: str = "", numbered: bool = True) -> Behaviour:
+    """Names of tools and their arguments, in pieces; some endpoints do not number calls."""
+
+    async def behave(server: OpenAIServer, request: web.Request) -> web.StreamResponse:
+        response = await _begin(request, (text,) if text else ())
+        for at, (name, arguments) in enumerate(made):
+            index = at if numbered else 0
+            first = {"index": index, "id": f"theirs-{at}", "type": "function", "function": {"name": name}}
+            await _send(response, _chunk({"tool_calls": [first]}))
+            for piece in (arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :]):
+                await _send(response, _chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}))
+        await _send(response, _chunk({}, "tool_calls"))
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    return behave
+
+
 def fails(status: int, *, code: str | None = None, message: str = "no", **headers: str) -> Behaviour:
     async def behave(server: OpenAIServer, request: web.Request) -> web.StreamResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -134,7 +152,7 @@ async def _begin(request: web.Request, pieces: tuple[str, ...]) -> web.StreamRes
     return response
 
 
-def _chunk(delta: Mapping[str, str], finish: str | None = None) -> dict[str, object]:
+def _chunk(delta: Mapping[str, object], finish: str | None = None) -> dict[str, object]:
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], "usage": None}
 
 

@@ -9,6 +9,9 @@ from server.namespaces.copilot.planner.planning import Client, Progress
 class Straight:
     """`planning.Planner`. The person chooses where there is more than one dataset; the figure is the costs' sum."""
 
+    async def close(self) -> None:
+        """It holds nothing."""
+
     async def answer(self, text: str, client: Client, progress: Progress) -> Answer:
         await progress("requesting_data")
         names = [str(dataset["name"]) for dataset in await client.available_data(text)]

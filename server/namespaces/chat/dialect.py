@@ -56,4 +56,5 @@ BANK = Dialect(
     },
     replies={"join": _joined, "message": None},
     pings=True,
+    control_pongs=True,  # the seed's scripts read no `ping`
 )

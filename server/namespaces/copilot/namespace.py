@@ -37,7 +37,8 @@ class CopilotNamespace(Namespace):
         super().__init__(require_auth=require_auth)
         self.data_timeout = data_timeout
         self.person_timeout = person_timeout
-        self.service = CopilotService(self.spawn, planner or EmbeddedPlanner(), self.tell_user, most=max_queries)
+        self._planner = planner or EmbeddedPlanner()
+        self.service = CopilotService(self.spawn, self._planner, self.tell_user, most=max_queries)
 
     async def start(self) -> None:
         if self.server.node is not None:
@@ -45,6 +46,7 @@ class CopilotNamespace(Namespace):
 
     async def stop(self) -> None:
         await self.service.stop()
+        await self._planner.close()
 
     @event("query", schemas.Query, rate=QUERY_RATE)
     async def query(self, connection: Connection, text: str, query_id: str | None) -> Mapping[str, object]:

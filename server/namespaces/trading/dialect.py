@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.errors import InvalidMessage
-from server.realtime.engine.dialect import Dialect, Fields, Message, failure
+from server.realtime.engine.dialect import MOST_ECHOED, Dialect, Fields, Message, failure
 
 
 def _subscribed(said: Fields, result: Fields) -> Message:
@@ -12,7 +12,9 @@ def _subscribed(said: Fields, result: Fields) -> Message:
         return "subscription_result", {name: value for name, value in result.items() if name != "ok"}
     if result["error"]["code"] == InvalidMessage.code:
         return failure("subscribe", result)
-    return "subscription_result", {"channel": said.get("channel"), "success": False, **result["error"]}
+    channel = said.get("channel")
+    named = channel[:MOST_ECHOED] if isinstance(channel, str) else None  # nobody may have looked at it yet
+    return "subscription_result", {"channel": named, "success": False, **result["error"]}
 
 
 #: What is published has a type of its own, and a message cannot have two.

@@ -18,7 +18,7 @@ import orjson
 from server.errors import AtriumError, HandlerTimeout, InvalidMessage, UnknownRequest
 from server.realtime import rooms
 from server.realtime.asking import Questions
-from server.realtime.asks import MAX_OPEN_PER_USER, Ask, Place, Scope
+from server.realtime.asks import MAX_OPEN_PER_USER, MAX_PLACES, Ask, Place, Scope
 from server.realtime.cluster.address import RedisAway
 from server.realtime.cluster.keys import NODES
 from server.realtime.cluster.node import ID_CHARS, Body, Node, NodeGone
@@ -28,6 +28,7 @@ from server.realtime.connection import Connection
 ANSWER_SECONDS = 3.0  # for the waiter's word, also where Redis is slow: an answer that counts is not to look lost
 MAX_LISTED = 10 * MAX_OPEN_PER_USER
 RETRIES_A_PULSE = 100
+SOUGHT_TOGETHER = 100  # in one message
 TIMES_SOUGHT = 3  # a pulse apart: a node is known to the others by its first pulse
 
 _REQUEST_ID = re.compile(rf"([0-9a-f]{{{ID_CHARS}}})\..")
@@ -62,6 +63,7 @@ class ClusterAsks:
         self._questions = questions
         self._namespace = questions.namespace
         self._sought: dict[Ask, int] = {}  # how many times it is still to be said
+        self._new: list[Ask] = []  # of them; told together
         self._newcomers: dict[Connection, None] = {}  # whose user's questions are not known yet
         self._lent: dict[Connection, dict[str, _Lent]] = {}  # by request id
         questions.asks.prefix = f"{node.id}."
@@ -70,6 +72,7 @@ class ClusterAsks:
         node.on(self._verb("put"), self._on_put)
         node.on(self._verb("is asked"), self._on_is_asked)
         node.on(self._verb("answer"), self._on_answer)
+        node.on(self._verb("members"), self._on_members)
         node.pulses.append(self._pulse)
         node.returns.append(self._list_all)
         node.renewals.append(self._list_all)
@@ -87,7 +90,9 @@ class ClusterAsks:
     def seek(self, ask: Ask) -> None:
         self._sought[ask] = TIMES_SOUGHT
         if self._node.up:
-            self._node.spawn(self._seek(ask), "seek")
+            self._new.append(ask)
+            if len(self._new) == 1:
+                self._node.spawn(self._seek_new(), "seek")
 
     async def put(self, ask: Ask, place: Place) -> bool:
         body = {
@@ -104,6 +109,14 @@ class ClusterAsks:
             if self._questions.asks.is_open(ask):
                 self._sought[ask] = TIMES_SOUGHT
             return False
+
+    async def members(self, room: str, most: int) -> list[tuple[Place, Scope]]:
+        found = await self._node.ask_all(self._verb("members"), {"room": room, "most": most + 1})
+        return [
+            (Place(connection_id, each["node"]), (tenant, user_id))
+            for each in found
+            for connection_id, (tenant, user_id) in each["members"]
+        ]
 
     async def is_asked(self, ask: Ask, place: Place) -> bool:
         """Where Redis is away nobody can tell: then it counts as there, and is asked about again."""
@@ -122,22 +135,32 @@ class ClusterAsks:
 
     async def _on_answer(self, body: Body) -> None:
         asks = self._questions.asks
-        asks.settle(self._namespace.path, _scope(body), body["event"], body["request"], body["answer"])
+        asks.settle(
+            self._namespace.path, _scope(body), body["event"], body["request"], body["answer"], body["connection"]
+        )
 
-    async def _seek(self, ask: Ask) -> None:
-        times = self._sought.pop(ask, 0)
-        if not times or ask.target is not None or not self._questions.asks.is_open(ask):
+    async def _seek_new(self) -> None:
+        asks, self._new = self._new, []
+        for start in range(0, len(asks), SOUGHT_TOGETHER):
+            await self._seek(asks[start : start + SOUGHT_TOGETHER])
+
+    async def _seek(self, asks: Iterable[Ask]) -> None:
+        times = {ask: self._sought.pop(ask, 0) for ask in asks}
+        is_open = self._questions.asks.is_open
+        sought = [ask for ask in times if times[ask] and ask.target is None and is_open(ask)]
+        if not sought:
             return
-        body = {"node": self._node.id, "user": ask.scope, "request": ask.request_id}
+        requests = [(ask.scope, ask.request_id, ask.everywhere) for ask in sought]
+        body = {"node": self._node.id, "requests": requests}
         try:
             alive = await self._node.call("ZRANGE", self._node.keys.key(NODES, "alive"), 0, -1)
             others = [each.decode() for each in alive if each.decode() != self._node.id]
             heard = await asyncio.gather(*[self._node.tell(each, self._verb("seek"), body) for each in others])
         except RedisAway:
             heard = [False]
-        times -= all(heard)
-        if times and self._questions.asks.is_open(ask):
-            self._sought[ask] = times
+        for ask in sought:
+            if (left := times[ask] - all(heard)) and is_open(ask):
+                self._sought[ask] = left
 
     async def _list_all(self) -> None:
         for ask in self._questions.asks:
@@ -159,7 +182,7 @@ class ClusterAsks:
         for request_id in list(self._lent.get(connection, ())):
             self._forget(connection, request_id)
 
-    async def answer(self, connection: Connection, event: str, request_id: object, answer: object) -> None:
+    async def answer(self, connection: Connection, event: str | None, request_id: object, answer: object) -> None:
         """Raises HandlerTimeout where the waiter cannot be reached; then the question is put again once it can."""
         waiter = self._waiter(request_id)
         if waiter is None:
@@ -168,7 +191,13 @@ class ClusterAsks:
             encoded = orjson.Fragment(orjson.dumps(answer))
         except TypeError:
             raise InvalidMessage("The payload may not hold binary data") from None
-        body = {"user": connection.identity.scope, "event": event, "request": request_id, "answer": encoded}
+        body = {
+            "user": connection.identity.scope,
+            "connection": connection.id,
+            "event": event,
+            "request": request_id,
+            "answer": encoded,
+        }
         try:
             told = await self._hand_in(waiter, body)
         except (HandlerTimeout, UnknownRequest):
@@ -190,8 +219,16 @@ class ClusterAsks:
         raise HandlerTimeout("Who asked cannot be reached now: answer again")
 
     async def _on_seek(self, body: Body) -> None:
-        if here := self._namespace.members(rooms.user_room(*_scope(body))):
-            await self._tell_came(body["node"], here[-1], [body["request"]])
+        told = []
+        for scope, request_id, everywhere in body["requests"]:
+            here = self._namespace.members(rooms.user_room(*scope))
+            here = here[-MAX_PLACES if everywhere else -1 :]
+            told += [self._tell_came(body["node"], connection, [request_id]) for connection in here]
+        await asyncio.gather(*told)
+
+    async def _on_members(self, body: Body) -> Body:
+        here = self._namespace.members(body["room"])[: body["most"]]
+        return {"node": self._node.id, "members": [(each.id, each.identity.scope) for each in here]}
 
     async def _on_put(self, body: Body) -> Body:
         connection, request_id = self._namespace.connection(body["connection"]), body["request"]
@@ -244,7 +281,7 @@ class ClusterAsks:
         """What was not heard is said again; and nobody says that a connection elsewhere, which has a question, left."""
         if not self._node.up:
             return
-        again = [self._seek(ask) for ask in list(self._sought)[:RETRIES_A_PULSE]]
+        again = [self._seek(list(self._sought)[:RETRIES_A_PULSE])]
         again += [self._look(connection) for connection in list(self._newcomers)[:RETRIES_A_PULSE]]
         await asyncio.gather(*again)
         for ask in self._questions.asks:

@@ -32,7 +32,8 @@ class Dialect:
 
     Where a name is not enough there is a pure function: of an event's payload, or of an event's fields and its ack. It
     returns None for what such clients do not hear. With `pings` they are pinged, and answer, by messages; else by
-    control frames, which every WebSocket library answers by itself.
+    control frames, which every WebSocket library answers by itself. With `control_pongs` too they are pinged both ways,
+    and either answer will do.
     """
 
     events: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
@@ -40,6 +41,7 @@ class Dialect:
     types: Mapping[str, str | Telling] = field(default_factory=lambda: _NOTHING)
     replies: Mapping[str, str | Replying | None] = field(default_factory=lambda: _NOTHING)
     pings: bool = False
+    control_pongs: bool = False
 
     def heard(self, kind: str, payload: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The event that such a client means."""

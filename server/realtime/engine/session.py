@@ -180,7 +180,7 @@ class PlainSession(Session):
 
     def send(self, packet: Packet) -> None:
         if packet is frames.PING:
-            self.outbox.put(Packet(self.dialect.say("ping", {})) if self.dialect.pings else frames.CONTROL_PING)
+            self._ping()
         elif (told := packet.told(self.dialect)) is not None:
             self.outbox.put(told)
 
@@ -196,8 +196,18 @@ class PlainSession(Session):
         return "client disconnect" if code in (None, protocol.NORMAL) else super().left(code)
 
     def ponged(self, *, by_message: bool = False) -> None:
-        """A client that is pinged by messages has to answer by one."""
+        """A client that is pinged only by messages has to answer by one."""
         if self.pong is not None and not self.pong.done():
             self.pong.set_result(None)
-        if by_message or not self.dialect.pings:
+        if by_message or self._is_pinged_by_frames:
             self._owner.on_pong(self)
+
+    def _ping(self) -> None:
+        if self.dialect.pings:
+            self.say(self.dialect.say("ping", {}))
+        if self._is_pinged_by_frames:
+            self.outbox.put(frames.CONTROL_PING)
+
+    @property
+    def _is_pinged_by_frames(self) -> bool:
+        return self.dialect.control_pongs or not self.dialect.pings

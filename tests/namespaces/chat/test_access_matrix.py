@@ -36,7 +36,8 @@ async def of_mallory(desk: Desk) -> Ids:
 class Row:
     """`expected`: a sign for each of CALLERS, then for the first with a `+`, in a session that is archived.
 
-    `+` done · `-` done, but not a word of the session · `F`, `N`, `C` refused: FORBIDDEN, NOT_FOUND, CONFLICT.
+    `+` done · `-` done, but not a word of the session · `F`, `N`, `C`, `U` refused: FORBIDDEN, NOT_FOUND, CONFLICT,
+    UNKNOWN_REQUEST.
     """
 
     name: str
@@ -78,6 +79,7 @@ UPLOAD = {"name": "a.txt", "size": 5}
 #   owner, participant, operator, admin · stranger, other tenant, no tenant · archived
 EVENTS = [
     Row("ping", "++++" "+++" "+"),
+    Row("answer", "UUUU" "UUU" " ", sends=lambda ids: {"requestId": "made up", "answer": {}}),
     Row("authenticate", "++++" "+++" "+"),  # with a token of their own
     Row("join", "++++" "FFF" "+", sends=in_session()),
     Row("join", "+F++" "FFF" "+", Desk.removed, in_session(), note="after bob was removed"),
@@ -211,7 +213,9 @@ async def request(
 
 def sign(row: Row, ids: Ids, error: Mapping[str, Any] | None, answer: str) -> str:
     if error is not None:
-        return {"FORBIDDEN": "F", "NOT_FOUND": "N", "CONFLICT": "C"}.get(error["code"], f"[{error['code']}]")
+        return {"FORBIDDEN": "F", "NOT_FOUND": "N", "CONFLICT": "C", "UNKNOWN_REQUEST": "U"}.get(
+            error["code"], f"[{error['code']}]"
+        )
     return "-" if row.name in SHOWING and ids.session not in answer else "+"
 
 
@@ -254,7 +258,7 @@ async def test_routes(desk: Desk, by_route: Call, connect: Connect) -> None:
 def routes(desk: Desk) -> set[str]:
     """Chat's, which are all but a few; GET has HEAD with it."""
     others = ("/socket.io", "/health", "/readyz", "/api/dev/", "/api/channels", "/api/groups", "/api/monitor")
-    others += ("/api/trading", "/api/users")
+    others += ("/api/trading", "/api/users", "/api/admin", "/api/v1/chat/ws/", "/ws/")
     return {
         f"{route.method} {route.resource.canonical}"
         for route in desk.server.app.router.routes()

@@ -45,7 +45,7 @@ CALLERS = (
     Caller("no tenant", "alice", EVERYTHING, None),
     Caller("anonymous", None, (), None),
 )
-SIGNS = {"FORBIDDEN": "F", "NOT_FOUND": "N", "TOKEN_MISSING": "T"}
+SIGNS = {"FORBIDDEN": "F", "NOT_FOUND": "N", "TOKEN_MISSING": "T", "UNKNOWN_REQUEST": "U"}
 CHANNELS = ("general", "chat:1", "stock_updates", "ticks:A", "alerts", "user:alice", "group:desk")
 
 
@@ -103,6 +103,7 @@ SEE = {
 
 EVENTS = [
     Row("ping", "+" * 8),
+    Row("answer", "U" * 8, {"requestId": "made up", "answer": {}}),
     Row("authenticate", "+++++" "++ "),
     *(to(name, signs, "subscribe") for name, signs in SUBSCRIBE.items()),
     *(to(name, signs, "publish", data="said") for name, signs in PUBLISH.items()),

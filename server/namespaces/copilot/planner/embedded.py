@@ -39,6 +39,9 @@ class EmbeddedPlanner:
         self._today = today
         self._clock = clock
 
+    async def close(self) -> None:
+        """It holds nothing."""
+
     async def answer(self, text: str, client: Client, progress: Progress) -> Answer:
         """Raises NoData where the data does not hold the answer, or the person does not say what is meant."""
         korean = words.is_korean(text)

@@ -24,3 +24,6 @@ class Planner(Protocol):
     async def answer(self, text: str, client: Client, progress: Progress) -> Answer:
         """`progress` is told each stage as it begins. Raises an AtriumError where there is no answer. Cancelled where
         the query is."""
+
+    async def close(self) -> None:
+        """There are no queries any more."""
