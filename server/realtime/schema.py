@@ -139,8 +139,8 @@ def _printable(value: str) -> None:
 
 
 def _text_keys(messages: Mapping[object, object]) -> dict[str, object]:
-    """Marshmallow names the items of a list by number; JSON has no such keys. The first few are enough to mend them: all
-    would be many times as long as what was sent."""
+    """Marshmallow names the items of a list by number; JSON has no such keys. The first few are enough to mend them:
+    all would be many times as long as what was sent."""
     few = itertools.islice(messages.items(), MOST_FAULTS)
     return {str(key)[:MOST_NAMED]: _text_keys(each) if isinstance(each, Mapping) else each for key, each in few}
 
