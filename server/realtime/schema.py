@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, missing, validate
 
 from server.errors import InvalidMessage
+
+MOST_FAULTS = 20  # that are told of one thing
+MOST_NAMED = 100  # characters of a field
 
 
 class Payload(Schema):
@@ -135,8 +139,10 @@ def _printable(value: str) -> None:
 
 
 def _text_keys(messages: Mapping[object, object]) -> dict[str, object]:
-    """Marshmallow names the items of a list by number; JSON has no such keys."""
-    return {str(key): _text_keys(each) if isinstance(each, Mapping) else each for key, each in messages.items()}
+    """Marshmallow names the items of a list by number; JSON has no such keys. The first few are enough to mend them:
+    all would be many times as long as what was sent."""
+    few = itertools.islice(messages.items(), MOST_FAULTS)
+    return {str(key)[:MOST_NAMED]: _text_keys(each) if isinstance(each, Mapping) else each for key, each in few}
 
 
 def _holds_binary(value: object) -> bool:

@@ -112,7 +112,8 @@ async def test_under_load_all_that_began_is_answered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 async def test_stock_clients_come_back_by_themselves(tmp_path: Path, transport: str) -> None:
-    python = socketio.AsyncClient(reconnection_delay=0.05, reconnection_delay_max=0.1)
+    http = aiohttp.ClientSession()  # the stock client leaves its own open when a poll fails
+    python = socketio.AsyncClient(http_session=http, reconnection_delay=0.05, reconnection_delay_max=0.1)
     heard: asyncio.Queue[str] = asyncio.Queue()
     python.on("*", lambda name, *payload: heard.put_nowait(name), namespace="/slow")
 
@@ -123,7 +124,7 @@ async def test_stock_clients_come_back_by_themselves(tmp_path: Path, transport: 
 
     port = free_port()
     node = ("node", PROGRAM, f"http://127.0.0.1:{port}", "/slow", transport)
-    async with running(*node, NODE_NO_WARNINGS="1") as process:
+    async with http, running(*node, NODE_NO_WARNINGS="1") as process:
         javascript = StockScript(process)
         async with serving(tmp_path, port) as (server, url):
             await javascript.tell("auth", {"token": token()})

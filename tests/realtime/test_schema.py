@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -76,10 +77,11 @@ def test_all_faults_at_once() -> None:
     assert faults({"text": 5, "count": "x", "extra": 1}) == {"name", "text", "count", "extra"}
 
 
-def test_the_items_of_a_list_are_named_as_json_can() -> None:
-    class Numbers(Payload):
-        numbers = fields.List(Count())
+class Numbers(Payload):
+    numbers = fields.List(Count())
 
+
+def test_the_items_of_a_list_are_named_as_json_can() -> None:
     with pytest.raises(InvalidMessage) as refused:
         load(Numbers(), {"numbers": [1, "x"]})
     assert refused.value.details == {"numbers": {"1": ["Not a valid integer."]}}
@@ -134,3 +136,10 @@ def test_schemas_with_hooks_and_fields_that_are_more_than_they_say_are_left_to_m
 
     assert Shape(Hooked()).load({"text": "x"}) == {"wrapped": {"text": "x"}}
     assert Shape(Shouted()).load({"text": "x"}) == {"text": "X"}
+
+
+@pytest.mark.parametrize("payload", [{f"{number}{'x' * 1000}": 1 for number in range(5000)}, {"numbers": ["x"] * 5000}])
+def test_an_error_is_no_longer_than_what_was_sent(payload: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage) as refused:
+        load(Numbers(), payload)
+    assert len(json.dumps(refused.value.to_wire())) < 4000

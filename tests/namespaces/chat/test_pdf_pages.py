@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-import resource
+import os
 import subprocess
 import sys
 import zlib
@@ -14,10 +14,11 @@ from server.namespaces.chat import pdf_pages
 from server.namespaces.chat.pdf_pages import MEMORY_BYTES, first_page
 from tests.support.files import pdf
 
+PROGRAM = [sys.executable, "-P", pdf_pages.__file__, "100"]
+
 
 def run(content: bytes) -> subprocess.CompletedProcess[bytes]:
-    program = [sys.executable, "-P", pdf_pages.__file__, "100"]
-    return subprocess.run(program, input=content, capture_output=True, timeout=20, check=False)
+    return subprocess.run(PROGRAM, input=content, capture_output=True, timeout=20, check=False)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,11 @@ def test_the_program_draws_what_it_is_given() -> None:
 def test_a_page_that_unpacks_to_gigabytes_ends_the_program_and_nothing_else() -> None:
     step, drawing = zlib.compressobj(9), b"0 0 m 9 9 l S\n" * 100_000
     first, again = (step.compress(drawing) + step.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
-    done = run(pdf(first + again * 700, filters=b"/Filter/FlateDecode"))
-    assert done.returncode != 0, "it has no bounds"
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert most << 10 < MEMORY_BYTES + (50 << 20)
+    program = subprocess.Popen(PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert program.stdin is not None
+    with program.stdin as page:
+        page.write(pdf(first + again * 700, filters=b"/Filter/FlateDecode"))
+    _, status, used = os.wait4(program.pid, 0)
+    program.returncode = os.waitstatus_to_exitcode(status)
+    assert program.returncode != 0, "it has no bounds"
+    assert used.ru_maxrss << 10 < MEMORY_BYTES + (50 << 20)

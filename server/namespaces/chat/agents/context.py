@@ -53,7 +53,7 @@ def _end(text: str, budget: int, count: Callable[[str], int]) -> str:
     starts = range(len(text))
     start = bisect.bisect_left(starts, True, key=lambda start: count(text[start:]) <= budget)
     if space := _SPACE.search(text, start, start + LONGEST_WORD):
-        return text[space.end() :]
+        start = space.end()
     while start < len(text) and _continues(text, start):
         start += 1
     return text[start:]

@@ -63,6 +63,7 @@ def test_no_turn_is_left_out_between_two_that_are_kept() -> None:
         ("\u1103\u1162\u110e\u116e\u11afx", 4, "\u110e\u116e\u11afx"),  # not a vowel
         ("가나다라", 2, "다라"),
         ("❤️❤️", 1, ""),
+        ("0 \u0300x", 3, "x"),  # not an accent behind a space either
     ],
 )
 def test_what_a_reader_sees_as_one_character_is_not_torn(text: str, budget: int, end: str) -> None:
