@@ -70,7 +70,7 @@ def device(*, wanted: bool) -> Iterator[None]:
 
 
 def manual(port: int, token: str) -> str:
-    url = f"http://localhost:{port}"
+    url, plain = f"http://localhost:{port}", f"ws://localhost:{port}"
     return textwrap.dedent(f"""
         Atrium serves {url} (Ctrl-C stops it). In another terminal:
 
@@ -91,6 +91,12 @@ def manual(port: int, token: str) -> str:
           const socket = io("{url}/trading", {{ auth: {{ token: process.env.ATRIUM_TOKEN }} }});
           socket.on("tick", console.log);
           socket.emit("subscribe", {{ channel: "ticks:005930" }}, console.log);
+
+        Plain WebSocket (websocat or wscat -c; what to type is behind the #):
+
+          websocat {plain}/ws/monitor
+          websocat "{plain}/ws/chat/support-1?token=$ATRIUM_TOKEN"    # {{"type": "message", "content": "hello"}}
+          websocat "{plain}/ws/trading/me?token=$ATRIUM_TOKEN"        # {{"type": "subscribe", "channel": "general"}}
 
         HTTP ({url}/readyz says how it is):
 
