@@ -47,6 +47,10 @@ class Window:
             raise RateLimited(retry_after=max(1, math.ceil((self._ends - now) * 1000)), limit=rate.count)
         self._used += 1
 
+    def spare(self) -> None:
+        """The last use does not count after all."""
+        self._used = max(0, self._used - 1)
+
 
 class Counter(Protocol):
     async def use(self, key: str, rate: Rate) -> int:

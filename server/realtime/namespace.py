@@ -225,9 +225,11 @@ class Namespace(Membership):
     async def answer(self, connection: Connection, event: str, request_id: object, answer: object) -> None:
         """A connection's answer, as an event of its own, to the question that is named `event`.
 
-        Raises UnknownRequest, or InvalidMessage for one of the wrong shape: it may be sent again, mended.
+        Raises UnknownRequest, or InvalidMessage for one of the wrong shape: it may be sent again, mended. One that was
+        asked for counts under no rate: how often is for who asks to say.
         """
         await self.questions.answer(connection, event, request_id, answer)
+        connection.window.spare()
 
     # -- coming and going, called by the server -----------------------------------------------------------------
 

@@ -146,3 +146,15 @@ def test_windows_are_apart() -> None:
     one, other = Window(), Window()
     one.hit(Rate(1, 60), 0.0)
     other.hit(Rate(1, 60), 0.0)
+
+
+def test_what_is_spared_does_not_count() -> None:
+    window, rate = Window(), Rate(2, 1)
+    for _ in range(10):
+        window.hit(rate, 0.0)
+        window.spare()
+    window.spare()  # of nothing
+    window.hit(rate, 0.0)
+    window.hit(rate, 0.0)
+    with pytest.raises(RateLimited):
+        window.hit(rate, 0.0)

@@ -227,6 +227,20 @@ async def test_connections_of_a_user_count_together_or_alone(
     await other.hear(DATA)
 
 
+@EACH
+@TWO_NODES
+async def test_what_was_asked_for_counts_as_no_event(start: Start, call: Call, door: str) -> None:
+    here, _ = await start(RATE_LIMIT_EVENTS_PER_SECOND=3, RATE_LIMIT_QUERIES_PER_MINUTE=100)
+    tab = await call(here, door)
+    for _ in range(2):
+        await tab.say("query", text="cost")
+        asked = await tab.hear(DATA)
+        await tab.say("available_data", requestId=asked["requestId"], datasets=[{"name": "costs"}])
+        asked = await tab.hear("request_api")
+        await tab.say("api_result", requestId=asked["requestId"], data=[{"cost": 1}])
+        assert (await tab.hear("response"))["data"] == {"overall": 1.0}
+
+
 # -- many at once (seed, 5-3) -----------------------------------------------------------------------------------
 
 

@@ -87,8 +87,36 @@ _SERIES = re.compile(
 )
 
 
+_NAME = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
+    r"nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_YEAR = re.compile(r"(?<![\d.])(20\d\d)(?!\d|[-./]\d)(?:\s*년(?!도?\s*별))?")
+_DATED = re.compile(
+    rf"(?P<whole>20\d\d\s*년\s*\d{{1,2}}\s*월|\b{_NAME}\s+(?:\d{{1,2}},?\s+)?20\d\d|\b20\d\d\s+{_NAME}(?![a-z]))"
+    rf"|(?P<korean>(?<![\d.])\d{{1,2}}\s*월(?!별|간|요일))|(?P<english>\b(?!may){_NAME}(?![a-z]))"
+)
+_THROUGH = re.compile(r"부터|까지|~|\b(?:to|until|till|through|since|from)\b")
+
+
+def _dated(text: str) -> str:
+    """With the one year that is said at each month that has none; not in ranges, which may go on into the next."""
+    years, found = set(_YEAR.findall(text)), list(_DATED.finditer(text))
+    if len(years) != 1 or _THROUGH.search(text) or all(each["whole"] for each in found):
+        return text
+    [year] = years
+    parts: list[str] = []
+    end = 0
+    for each in found:
+        parts.append(_YEAR.sub(" ", text[end : each.start()]))  # one that stands alone is said at the months now
+        month = each[0]
+        parts.append(month if each["whole"] else f"{year}년 {month}" if each["korean"] else f"{month} {year}")
+        end = each.end()
+    return "".join([*parts, _YEAR.sub(" ", text[end:])])
+
+
 def read(query: str, today: date) -> Timeframe:
-    text = unicodedata.normalize("NFKC", query).casefold()
+    text = _dated(unicodedata.normalize("NFKC", query).casefold())
     series = _SERIES.search(text) is not None
     changes = _CHANGE.search(text) is not None and not series
     falling = _FALL.search(text) is not None

@@ -140,3 +140,31 @@ def test_any_text_on_any_day_has_a_timeframe(query: str, today: date) -> None:
     for period in (frame.current, frame.previous, frame.span):
         assert period is None or period.first <= period.last
     timeframe.answered(query, today, frame)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "2025년 9월과 10월 비용 비교",
+        "compare cost of September and October 2025 by region",
+        "2025년 10월은 9월보다 얼마나 늘었어?",
+        "9월과 10월 팀별 비용 비교해줘 2025년",
+        "October 2025 vs September 2025",
+    ],
+)
+def test_a_year_is_for_every_month_that_has_none(query: str) -> None:
+    found = timeframe.read(query, date(2026, 11, 22))
+    assert found.current == Period(date(2025, 10, 1), date(2025, 10, 31))
+    assert found.previous == Period(date(2025, 9, 1), date(2025, 9, 30))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "9월과 10월 비용 비교",
+        "compare september and october 2024 with may 2025",
+        "may i see the market? 9월부터 2025년까지",
+    ],
+)
+def test_where_no_one_year_is_meant_nothing_is_made_up(query: str) -> None:
+    assert timeframe._dated(query) == query
