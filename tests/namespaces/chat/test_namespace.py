@@ -598,6 +598,7 @@ async def test_the_agent_streams_its_answer_and_it_is_stored_once(
     created_at, latency = end.pop("created_at"), end.pop("latency_ms")
     assert end == {
         **of_stream,
+        "content": answer,
         "seq": 2,
         "tokens_used": len(answer.split()),
         "intent": "INFO_REQ",

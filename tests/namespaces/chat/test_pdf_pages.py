@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import io
-import os
+import re
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import pypdfium2
 import pytest
@@ -51,7 +52,9 @@ def test_a_page_that_unpacks_to_gigabytes_ends_the_program_and_nothing_else() ->
     assert program.stdin is not None
     with program.stdin as page:
         page.write(pdf(first + again * 700, filters=b"/Filter/FlateDecode"))
-    _, status, used = os.wait4(program.pid, 0)
-    program.returncode = os.waitstatus_to_exitcode(status)
+    status, most = Path(f"/proc/{program.pid}/status"), 0
+    while program.poll() is None:  # what the kernel says of a child that ended counts the memory of who started it too
+        if (peak := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())) is not None:
+            most = max(most, int(peak[1]))
     assert program.returncode != 0, "it has no bounds"
-    assert used.ru_maxrss << 10 < MEMORY_BYTES + (50 << 20)
+    assert 0 < most << 10 < MEMORY_BYTES + (50 << 20)

@@ -200,7 +200,7 @@ def test_no_rules_and_it_stands_still() -> None:
     assert Rules({}).names == frozenset()
 
 
-@given(RULES, st.dictionaries(st.sampled_from(["a", "b"]), JUNK))
+@given(RULES, st.fixed_dictionaries({}, optional={"a": JUNK, "b": JUNK}))
 def test_a_rule_never_fails_whatever_the_values(text: str, values: dict[str, Any]) -> None:
     assert parse(text).holds(values) in (True, False)
 
