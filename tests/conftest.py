@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 from blockbuster import blockbuster_ctx
@@ -23,6 +24,11 @@ from tests.support.postgres import postgres
 
 Serve = Callable[..., Awaitable[running.Running]]
 Connect = Callable[..., Awaitable[Client]]
+
+
+#: How long a machine takes, for its tables of Unicode above all, is no fault of what is tested.
+hypothesis.settings.register_profile("atrium", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("atrium")
 
 
 def pytest_configure() -> None:

@@ -139,7 +139,7 @@ class RedisServer:
         configuration.write_text("\n".join(lines) + "\n")
         self._sentinel = await self._spawn(str(configuration), "--sentinel")
         async with Redis(host=HOST, port=port) as client:
-            await self._answers(client, self._sentinel)
+            await self._answers(client, self._sentinel, "SENTINEL", "CKQUORUM", SERVICE)  # busy with its file till then
 
     async def _spawn(self, *arguments: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -151,11 +151,11 @@ class RedisServer:
             start_new_session=True,
         )
 
-    async def _answers(self, client: Redis, process: asyncio.subprocess.Process) -> None:
+    async def _answers(self, client: Redis, process: asyncio.subprocess.Process, *command: str) -> None:
         async with asyncio.timeout(PATIENCE):
             while True:
                 try:
-                    await client.ping()
+                    await client.execute_command(*(command or ("PING",)))
                 except (RedisError, OSError):
                     if process.returncode is not None:
                         raise RuntimeError(f"redis-server ended with {process.returncode}") from None
