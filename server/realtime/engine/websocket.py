@@ -128,6 +128,7 @@ class Websocket(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()  # now: it may be due in this very turn, and the transport is of no use afterwards
         self._lose()
 
     def _lose(self) -> None:
@@ -138,8 +139,9 @@ class Websocket(asyncio.Protocol):
     def lost(self) -> None:
         """The rest of it, when the engine finds the time."""
         self._transport.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
+        if self._transport.get_write_buffer_size():  # a peer that closed its half only, and may never read the rest
+            self._set_timer()
         self._leave_probe()
         session, self._session = self._session, None
         if session is not None:
@@ -203,8 +205,7 @@ class Websocket(asyncio.Protocol):
             session.outbox.wake()  # the waiting poll ends, so that nothing is sent on two transports
         elif message == protocol.UPGRADE and session.upgrading and not session.closed:
             self._leave_probe()
-            if self._timer is not None:
-                self._timer.cancel()
+            self._stop_timer()
             self.serve(session)
         else:
             self.close(protocol.PROTOCOL_ERROR)
@@ -258,15 +259,18 @@ class Websocket(asyncio.Protocol):
             self._set_timer()
         self._transport.close()
 
-    def _set_timer(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+    def _set_timer(self) -> None:
+        self._stop_timer()
         self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_SECONDS, self._cut_off)
 
     def _cut_off(self) -> None:
         """With what the peer did not read: else the kernel would keep it, and try, for minutes."""
         connected = self._transport.get_extra_info("socket")
-        if connected is not None and not self._lost:
+        if connected is not None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 

@@ -257,6 +257,35 @@ async def test_who_does_not_answer_a_close_is_cut_off(monkeypatch: pytest.Monkey
         await eventually(lambda: not server.realtime.eio._websockets)
 
 
+async def test_who_closes_its_half_and_never_reads_the_rest_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel would answer ours for ever: the window is still full."""
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_SECONDS", 0.01)
+    async with serving() as (server, namespace), wire(server.url) as one:
+        await one.join()
+        one.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        [kept] = server.realtime.eio._websockets
+        while not kept._transport.get_write_buffer_size():
+            await namespace.emit("last", {"text": "x" * 100_000}, room="everyone")
+            await asyncio.sleep(0)
+        one.writer.write_eof()
+        await namespace.gone_event.wait()
+        await eventually(lambda: not kept._transport.get_write_buffer_size())
+
+
+async def test_a_connection_that_is_lost_in_the_turn_in_which_it_would_be_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is thrown: `no_lost_exceptions` would say so."""
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_SECONDS", 0)
+    async with serving() as (server, _), wire(server.url) as one:
+        await one.join()
+        [kept] = server.realtime.eio._websockets
+        lost = kept._transport._call_connection_lost  # type: ignore[attr-defined]  # as when the last byte left
+        asyncio.get_running_loop().call_later(0, lost, None)
+        kept.close(1000)
+        await eventually(lambda: not server.realtime.eio._websockets)
+
+
 async def test_a_fault_of_our_own_closes_with_1011_and_is_logged() -> None:
     async with serving() as (server, _), wire(server.url) as one:
         await one.receive()
