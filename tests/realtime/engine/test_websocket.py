@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
@@ -20,7 +23,7 @@ from server.realtime.server import Bounds
 from server.realtime.workers import MAX_WAITING, Inbox
 from tests.conftest import Connect
 from tests.realtime.inherited.client_frames import CLOSE, PING, PONG, TEXT, masked
-from tests.realtime.inherited.wire import eventually, wire
+from tests.realtime.inherited.wire import Wire, eventually, wire
 from tests.support.client import PATIENCE
 from tests.support.echo import serving
 from tests.support.process import ROOT, running
@@ -257,19 +260,26 @@ async def test_who_does_not_answer_a_close_is_cut_off(monkeypatch: pytest.Monkey
         await eventually(lambda: not server.realtime.eio._websockets)
 
 
-async def test_who_closes_its_half_and_never_reads_the_rest_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its kernel would answer ours for ever: the window is still full."""
-    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_SECONDS", 0.01)
+@asynccontextmanager
+async def reading_nothing() -> AsyncIterator[tuple[Wire, Websocket]]:
+    """A client that stopped reading, with more for it than its kernel takes."""
     async with serving() as (server, namespace), wire(server.url) as one:
         await one.join()
-        one.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        one.writer.transport.pause_reading()  # type: ignore[attr-defined]
         [kept] = server.realtime.eio._websockets
         while not kept._transport.get_write_buffer_size():
             await namespace.emit("last", {"text": "x" * 100_000}, room="everyone")
             await asyncio.sleep(0)
+        yield one, kept
+        await eventually(lambda: not server.realtime.eio._websockets)
+
+
+async def test_who_closes_its_half_and_never_reads_the_rest_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel would answer ours for ever: the window is still full."""
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_SECONDS", 0.01)
+    async with reading_nothing() as (one, kept):
         one.writer.write_eof()
-        await namespace.gone_event.wait()
-        await eventually(lambda: not kept._transport.get_write_buffer_size())
+        await eventually(lambda: kept._transport.is_closing() and not kept._transport.get_write_buffer_size())
 
 
 async def test_a_connection_that_is_lost_in_the_turn_in_which_it_would_be_cut_off(
@@ -277,13 +287,16 @@ async def test_a_connection_that_is_lost_in_the_turn_in_which_it_would_be_cut_of
 ) -> None:
     """Nothing is thrown: `no_lost_exceptions` would say so."""
     monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_SECONDS", 0)
-    async with serving() as (server, _), wire(server.url) as one:
-        await one.join()
-        [kept] = server.realtime.eio._websockets
-        lost = kept._transport._call_connection_lost  # type: ignore[attr-defined]  # as when the last byte left
-        asyncio.get_running_loop().call_later(0, lost, None)
+    async with reading_nothing() as (_, kept):
+        transport: Any = kept._transport
+
+        def the_last_byte_leaves() -> None:
+            transport._buffer.clear()
+            transport._call_connection_lost(None)
+
+        asyncio.get_running_loop().call_later(0, the_last_byte_leaves)
         kept.close(1000)
-        await eventually(lambda: not server.realtime.eio._websockets)
+        transport.close()
 
 
 async def test_a_fault_of_our_own_closes_with_1011_and_is_logged() -> None:
