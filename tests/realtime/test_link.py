@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from server.realtime.engine.outbox import Outlet
+from server.realtime.engine.outlet import Outlet
 from server.realtime.engine.session import Session
 from server.realtime.link import Handshake, Link, Member
 from tests.realtime.engine.test_session import Owner

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.realtime import pacing
-from server.realtime.engine import frames
 from server.realtime.engine.frames import Packet
 from server.realtime.pacing import Pacer
+from tests.support.outboxes import tick, told
 
 
 class Timers:
@@ -44,18 +43,6 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> Timers:
     found = Timers()
     monkeypatch.setattr(asyncio, "get_running_loop", lambda: found)
     return found
-
-
-def tick(seq: int, key: str = "A") -> Packet:
-    text = json.dumps(["tick", {"seq": seq}], separators=(",", ":"))
-    return frames.message(f"2/x,{text}", volatile=True, key=key, counts=True)
-
-
-def told(packet: Packet) -> dict[str, Any]:
-    text = packet.parts[0]
-    assert isinstance(text, str)
-    payload: dict[str, Any] = json.loads(text[text.index("[") :])[1]
-    return payload
 
 
 def test_the_first_goes_at_once_and_then_the_newest_of_each_interval(timers: Timers) -> None:

@@ -18,7 +18,7 @@ from server.realtime.delivery import Conflation
 from server.realtime.doors import Door
 from server.realtime.engine import frames
 from server.realtime.engine.dialect import Dialect
-from server.realtime.engine.outbox import Counters
+from server.realtime.engine.outlet import Counters
 from server.realtime.rooms import EVERYONE
 from server.realtime.server import Bounds
 from tests.conftest import Connect

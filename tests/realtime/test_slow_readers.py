@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from server.realtime.engine.outbox import Counters, Outbox
+from server.realtime.engine.outbox import Outbox
+from server.realtime.engine.outlet import Counters
 from server.realtime.rooms import EVERYONE
 from server.realtime.server import Bounds
 from tests.conftest import Connect, Serve

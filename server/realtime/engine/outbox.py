@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import socket
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Protocol
 
 from server.realtime.engine.frames import Packet
+from server.realtime.engine.outlet import CORKED, MOST_CORKED, Outlet
+from server.realtime.engine.volatile import Volatile
 
 #: In one poll: python-engineio's client drops a payload of more.
 MOST_POLLED = 16
@@ -18,16 +18,6 @@ MOST_POLLED = 16
 #: What the kernel may hold for a socket that is not on its way: what waits here can still be replaced. By itself it
 #: takes 3 MB before a reader counts as slow; with 128 KB one of 20 KB/s read ticks 9 s late, now 1 s.
 MOST_UNSENT_BYTES = 16 * 1024
-
-#: What is corked at most before it goes, whether the turn of the loop is over or not.
-MOST_CORKED, MOST_CORKED_BYTES = 256, 256 * 1024
-
-#: How long a `send` keeps the kernel (5 to 6 µs on loopback), and the longest rest between two releases.
-SEND_SECONDS, MOST_REST_SECONDS = 5e-6, 0.003
-
-#: The same where all that is corked is volatile: so many times a release's sends, and at most so long. 1,000 ticks a
-#: second to 200 readers leave ten at a time.
-VOLATILE_RESTS, MOST_VOLATILE_REST_SECONDS = 10, 0.02
 
 #: Volatile packets that leave together once a reader that was behind takes more.
 MOST_AT_ONCE = 16
@@ -37,94 +27,14 @@ LARGE_BYTES = 64 * 1024
 
 BREATH_SECONDS = 0.005  # 1 ms: one segment in 300 still holds both
 
-# What keeps an outbox from simply taking a packet for this turn of the loop.
-_CORKED = 1  # it has taken one before
+# What keeps an outbox from simply taking a packet for this turn of the loop, beside that it has taken one (CORKED).
 _BREATH = 2  # a moment's pause
 _NO_TRANSPORT = 4
 _FULL = 8  # its socket takes no more
 _SHUT = 16
 _BEHIND = 32  # its reader does not keep up: the socket is full, or so was the outbox between two polls
+_OWES = 64  # some packets were dropped, and the next of their keys has to say so
 _WAITS = _NO_TRANSPORT | _FULL
-
-
-@dataclass(slots=True)
-class Counters:
-    """Of volatile packets that were not sent, and of readers that were given up. They only grow."""
-
-    dropped: int = 0
-    conflated: int = 0
-    too_slow: int = 0
-
-
-class Outlet:
-    """What all outboxes of an engine share: their bounds, their counters, and the cork.
-
-    The cork holds what is written during one turn of the event loop, and lets it go together at its end: several
-    packets for one websocket leave in one `send`, which is nearly all that a packet costs (5 of 6 µs). A release to
-    so many that their sends take a millisecond or more is followed by a rest of as long, in which more is gathered,
-    and volatile packets by themselves wait longer; at rest nothing waits.
-    """
-
-    def __init__(self, *, most: int = 1000, most_bytes: int = 1024 * 1024) -> None:
-        self.most = most
-        self.most_bytes = most_bytes
-        self.counters = Counters()
-        self._corked: list[Outbox] = []
-        self._bytes = 0
-        self._rests_until = 0.0
-        self._volatile_rests_until = 0.0
-        self._release: asyncio.Handle | None = None
-        self._releases_at = 0.0
-
-    def broadcast(self, packet: Packet, outboxes: Iterable[Outbox]) -> None:
-        """As `put` of each, in one go: this loop is what a message costs beside its `send`."""
-        corked = self._corked
-        for outbox in outboxes:
-            if not outbox.state:
-                outbox.state = _CORKED
-                outbox.only = packet
-                corked.append(outbox)
-            elif outbox.state == _CORKED and len(outbox.packets) < MOST_CORKED:
-                outbox.packets.append(packet)
-            else:
-                outbox.put(packet)
-        self._bytes += len(packet.frame)
-        self.schedule(volatile=packet.volatile)
-
-    def cork(self, outbox: Outbox, packet: Packet) -> None:
-        self._corked.append(outbox)
-        self._bytes += len(packet.frame)
-        self.schedule(volatile=packet.volatile)
-
-    def schedule(self, *, volatile: bool) -> None:
-        """The release of what is corked, the last of which is `volatile` or not."""
-        if self._bytes > MOST_CORKED_BYTES:
-            self.release()
-        elif self._corked:
-            at = self._volatile_rests_until if volatile else self._rests_until
-            if self._release is not None:
-                if self._releases_at <= at:
-                    return
-                self._release.cancel()
-            loop = asyncio.get_running_loop()
-            self._releases_at = at
-            self._release = loop.call_at(at, self.release) if at > loop.time() else loop.call_soon(self.release)
-
-    def release(self) -> None:
-        if self._release is not None:
-            self._release.cancel()
-            self._release = None
-        corked, self._corked = self._corked, []
-        self._bytes = 0
-        joined: dict[tuple[object, ...], bytes] = {}
-        for outbox in corked:
-            outbox.flush(joined)
-        rest = min(len(corked) * SEND_SECONDS, MOST_REST_SECONDS)
-        if rest >= 0.001:  # the sends come after this, and then as long a rest
-            self._rests_until = asyncio.get_running_loop().time() + 2 * rest
-        volatile_rest = min(VOLATILE_RESTS * rest, MOST_VOLATILE_REST_SECONDS)
-        if volatile_rest >= 0.001:
-            self._volatile_rests_until = asyncio.get_running_loop().time() + rest + volatile_rest
 
 
 class Reader(Protocol):
@@ -163,7 +73,7 @@ class Outbox:
         self.packets: list[Packet] = []
         self._outlet = outlet
         self._reader: Reader | None = reader
-        self._volatile: dict[Hashable, Packet] | None = None
+        self._volatile: Volatile | None = None
         self._bytes = 0  # of what waits
         self._grace: tuple[int, int] | None = None
         self._deflate = False
@@ -176,11 +86,13 @@ class Outbox:
         return (self.only is not None) + len(self.packets) + len(self._volatile or ())
 
     def put(self, packet: Packet) -> None:
-        state = self.state
+        if self.state & _OWES:
+            packet = self._counting(packet)
+        state = self.state & ~_OWES
         if state & _WAITS:
             self._wait(packet)
         elif not state:
-            self.state = _CORKED
+            self.state |= CORKED
             self.only = packet
             self._outlet.cork(self, packet)
         elif not state & _SHUT:
@@ -226,7 +138,7 @@ class Outbox:
         """What was put so far leaves at once; what comes next, a moment later and so in another segment."""
         if not self.state & (_WAITS | _SHUT | _BREATH):
             self._let_go()
-            self.state |= _BREATH | _CORKED
+            self.state |= _BREATH | CORKED
             asyncio.get_running_loop().call_later(BREATH_SECONDS, self._go_on, _BREATH)
 
     def shut(self) -> None:
@@ -240,8 +152,8 @@ class Outbox:
 
     def flush(self, joined: dict[tuple[object, ...], bytes]) -> None:
         """At the end of a turn. `joined` holds what others with the same packets have joined already."""
-        self.state &= ~_CORKED
-        if self.state:
+        self.state &= ~CORKED
+        if self.state & ~_OWES:
             return
         only, packets = self.only, self.packets
         if only is not None and not packets:
@@ -267,10 +179,11 @@ class Outbox:
         if packets:
             self._write(self._joined(packets))
         while self._volatile and (self.state & _SHUT or not self.state & _FULL):
-            some = [self._volatile.pop(key) for key in list(itertools.islice(self._volatile, MOST_AT_ONCE))]
-            self._write(self._joined(some))
+            self._write(self._joined(self._volatile.take(MOST_AT_ONCE)))
         if self._volatile:
-            self._bytes += sum(len(packet.frame) for packet in self._volatile.values())
+            self._bytes += self._volatile.bytes
+        else:
+            self._forget_volatile()
 
     def _gather(self) -> None:
         if self.only is not None:
@@ -283,7 +196,7 @@ class Outbox:
     def _go_on(self, hold: int) -> None:
         self.state &= ~hold
         if not self.state & (_WAITS | _BREATH | _SHUT):
-            self.state &= ~(_CORKED | _BEHIND)
+            self.state &= ~(CORKED | _BEHIND)
             self._grace = None
             self._let_go()
 
@@ -321,15 +234,11 @@ class Outbox:
 
     def _conflate(self, packet: Packet) -> None:
         if self._volatile is None:
-            self._volatile = {}
-        key = packet if packet.key is None else packet.key
-        older = self._volatile.get(key)  # the newer one takes its place: keys take turns
-        if older is not None:
+            self._volatile = Volatile()
+        before = self._volatile.bytes
+        if self._volatile.put(packet):
             self._outlet.counters.conflated += 1
-            newer = packet.after(older)
-            self._bytes += len(newer.frame) - len(packet.frame) - len(older.frame)
-            packet = newer
-        self._volatile[key] = packet
+        self._bytes += self._volatile.bytes - before - len(packet.frame)
 
     def _fall_behind(self) -> None:
         self.state |= _BEHIND
@@ -360,14 +269,30 @@ class Outbox:
                 return
 
     def _drop_volatile(self) -> bool:
-        """The oldest that waits, one that nothing can replace before others; whether there was one."""
-        if not self._volatile:
+        """Whether there was one. The next of its key counts it."""
+        if self._volatile is None:
             return False
-        first = itertools.islice(self._volatile.items(), MOST_AT_ONCE)  # not all, for each that comes
-        oldest = self._volatile.pop(next((key for key, each in first if each.key is None), next(iter(self._volatile))))
-        self._bytes -= len(oldest.frame)
+        before = self._volatile.bytes
+        if not self._volatile.drop():
+            return False
+        self._bytes -= before - self._volatile.bytes
         self._outlet.counters.dropped += 1
+        if self._volatile.owes:
+            self.state |= _OWES
         return True
+
+    def _forget_volatile(self) -> None:
+        """There is none that waits."""
+        if self._volatile is not None and not self._volatile.owes:
+            self._volatile = None
+
+    def _counting(self, packet: Packet) -> Packet:
+        if self._volatile is not None:
+            packet = self._volatile.counting(packet)
+            if self._volatile.owes:
+                return packet
+        self.state &= ~_OWES
+        return packet
 
     # -- polls --------------------------------------------------------------------------------------------------
 
@@ -375,19 +300,18 @@ class Outbox:
         """For a poll: the oldest packets, as many as fit, but at least one; volatile ones last."""
         taken: list[Packet] = []
         size = parts = 0
-        for packet in (*self.packets, *(self._volatile or {}).values()):
+        for packet in (*self.packets, *(self._volatile or ())):
             size += len(packet.polled) + 1
             parts += len(packet.parts)
             if taken and (size > most_bytes or parts > MOST_POLLED):
                 break
             taken.append(packet)
-        volatile = taken[len(self.packets) :]
-        del self.packets[: len(taken)]
         if self._volatile:
-            for packet in volatile:
-                del self._volatile[packet if packet.key is None else packet.key]
+            self._volatile.take(max(0, len(taken) - len(self.packets)))
+        del self.packets[: len(taken)]
         self._bytes -= sum(len(packet.frame) for packet in taken)
         if not len(self):
+            self._forget_volatile()
             self._grace = None
             self.state &= ~_BEHIND
         return taken

@@ -21,7 +21,7 @@ from aiohttp import web
 from server.realtime.engine import frames, handshake, polling, protocol, seams, websocket
 from server.realtime.engine.dialect import Dialect
 from server.realtime.engine.heartbeat import Beat, Heartbeat
-from server.realtime.engine.outbox import Counters, Outlet
+from server.realtime.engine.outlet import Counters, Outlet
 from server.realtime.engine.protocol import Refused
 from server.realtime.engine.session import PlainSession, Session
 from server.realtime.engine.websocket import Websocket

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from server.realtime.engine import frames, protocol
 from server.realtime.engine.dialect import Dialect
 from server.realtime.engine.frames import Packet
-from server.realtime.engine.outbox import MOST_POLLED, Outbox, Outlet
+from server.realtime.engine.outbox import MOST_POLLED, Outbox
+from server.realtime.engine.outlet import Outlet
 from server.realtime.engine.protocol import Malformed, TooBig
 
 UPGRADE_PACE_SECONDS = 0.1  # as Node

@@ -1,64 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
-import pytest
 
 from server.realtime.engine import frames
-from server.realtime.engine.outbox import MOST_CORKED, MOST_POLLED, Counters, Outbox, Outlet
-
-
-class Reader:
-    def __init__(self) -> None:
-        self.full: list[str] = []
-
-    def on_overflow(self) -> None:
-        self.full.append("full")
-
-
-class Wire(asyncio.WriteTransport):
-    """What a socket was told to send; `stuck` keeps it all in the buffer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[bytes] = []
-        self.stuck = False
-        self.closing = False
-
-    def write(self, data: Any) -> None:
-        self.writes.append(data)
-
-    def get_write_buffer_size(self) -> int:
-        return sum(map(len, self.writes)) if self.stuck else 0
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self.limits = (high, low)
-
-
-def outbox(outlet: Outlet | None = None, *, most: int = 100, most_bytes: int = 10_000) -> tuple[Outbox, list[str]]:
-    reader = Reader()
-    return Outbox(outlet or Outlet(most=most, most_bytes=most_bytes), reader), reader.full
-
-
-async def test_what_is_put_in_one_turn_leaves_in_one_write_shared_by_all() -> None:
-    outlet = Outlet()
-    wires = [Wire() for _ in range(3)]
-    boxes = [outbox(outlet)[0] for _ in wires]
-    for box, wire in zip(boxes, wires, strict=True):
-        box.attach(wire)
-    packets = [frames.message(text) for text in "abc"]
-    for packet in packets:
-        for box in boxes:
-            box.put(packet)
-    assert all(wire.writes == [] for wire in wires)
-    await asyncio.sleep(0)
-    together = b"".join(packet.frame for packet in packets)
-    assert all(wire.writes == [together] for wire in wires)
-    assert len({id(wire.writes[0]) for wire in wires}) == 1
+from server.realtime.engine.outbox import MOST_POLLED
+from server.realtime.engine.outlet import Counters, Outlet
+from tests.support.outboxes import Wire, framed, outbox, tick
 
 
 async def test_order_is_kept_from_polling_to_websocket() -> None:
@@ -144,10 +91,6 @@ class Slow:
     def drain(self) -> bytes:
         self.box.resume()
         return b"".join(self.wire.writes)
-
-
-def framed(*texts: str) -> bytes:
-    return b"".join(frames.message(text).frame for text in texts)
 
 
 async def test_of_volatile_ones_with_one_key_the_newest_waits() -> None:
@@ -269,20 +212,6 @@ async def test_a_deflating_socket_gets_the_same_deflated_bytes() -> None:
     assert len(packet.deflated) < len(packet.frame) / 10
 
 
-async def test_what_is_put_after_a_cork_was_full_leaves_in_the_same_turn() -> None:
-    box, _ = outbox()
-    box.attach(wire := Wire())
-    texts = list(map(str, range(MOST_CORKED + 3)))
-    for text in texts:
-        box.put(frames.message(text))
-    await asyncio.sleep(0)
-    assert b"".join(wire.writes) == framed(*texts)
-
-
-def tick(seq: int, key: str = "A") -> frames.Packet:
-    return frames.message(f'2/x,["tick",{{"seq":{seq}}}]', volatile=True, key=key, counts=True)
-
-
 async def test_a_reader_that_was_behind_is_told_how_many_it_skipped_of_each_key() -> None:
     box, _ = outbox()
     wire = Wire()
@@ -299,21 +228,22 @@ async def test_a_reader_that_was_behind_is_told_how_many_it_skipped_of_each_key(
     ]
 
 
-async def test_a_release_to_many_is_followed_by_a_longer_rest_for_what_is_volatile(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    outlet = Outlet()
-    wires = [Wire() for _ in range(200)]
-    boxes = [outbox(outlet)[0] for _ in wires]
-    for box, wire in zip(boxes, wires, strict=True):
-        box.attach(wire)
-    outlet.broadcast(tick(1), boxes)
-    await asyncio.sleep(0)
-    assert len(wires[0].writes) == 1
-    outlet.broadcast(tick(2), boxes)
-    assert outlet._release is not None
-    volatile = outlet._releases_at
-    outlet.broadcast(frames.message("reliable"), boxes)
-    assert outlet._releases_at < volatile  # it takes along what waited
-    outlet.release()
-    assert wires[0].writes[1] == tick(2).frame + frames.message("reliable").frame
+async def test_what_was_dropped_is_counted_by_the_next_of_its_key_also_when_its_reader_keeps_up_again() -> None:
+    outlet = Outlet(most=2, most_bytes=10_000)
+    box, full = outbox(outlet)
+    wire = Wire()
+    box.attach(wire)
+    box.pause()
+    for key in "ABC":
+        box.put(tick(1, key))
+    box.resume()
+    assert wire.writes == [tick(1, "B").frame + tick(1, "C").frame]
+    for seq in (2, 3):
+        outlet.broadcast(tick(seq), [box])
+        outlet.broadcast(tick(seq, "B"), [box])
+        await asyncio.sleep(0)
+    assert wire.writes[1:] == [
+        frames.frame('42/x,["tick",{"seq":2,"conflated":1}]') + tick(2, "B").frame,
+        tick(3).frame + tick(3, "B").frame,
+    ]
+    assert (full, outlet.counters.dropped, box.state) == ([], 1, 0)

@@ -7,7 +7,7 @@ import pytest
 
 from server.realtime.engine import frames
 from server.realtime.engine.dialect import Dialect
-from server.realtime.engine.outbox import Outlet
+from server.realtime.engine.outlet import Outlet
 from server.realtime.engine.protocol import Malformed, TooBig
 from server.realtime.engine.session import PlainSession, Session
 
