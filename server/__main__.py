@@ -1,4 +1,4 @@
-"""The command line: serve, migrate, token, config."""
+"""The command line: serve, migrate, token, config, asyncapi."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from server import migrations, supervisor
-from server.app import REALTIME, build_app, development_mint
+from server.app import NAMESPACES, REALTIME, build_app
 from server.auth.tokens import MAX_CLAIM_CHARS
 from server.errors import ConfigError
+from server.http import asyncapi as asyncapi_document
 from server.observability import logs
+from server.parts import development_mint
 from server.settings import Settings, SettingsError, load
 
 SHUTDOWN_SECONDS = 20
@@ -54,18 +56,22 @@ def serve(workers: int, worker: bool) -> None:
     logs.configure(level=settings.log_level, readable=settings.debug)
     if workers > 1:
         _supervise(settings, workers)
-    try:
-        app = build_app(settings, checks={"schema": migrations.check})
-    except ConfigError as error:
-        click.echo(f"atrium: {error}", err=True)
-        sys.exit(2)
-    except (ImportError, OSError) as error:
-        sys.exit(f"atrium: {error}")
+    app = _app(settings)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(app, settings, worker=worker))
     except OSError as error:
         _cannot_serve(settings, error)
+
+
+def _app(settings: Settings) -> web.Application:
+    try:
+        return build_app(settings, checks={"schema": migrations.check})
+    except ConfigError as error:
+        click.echo(f"atrium: {error}", err=True)
+        sys.exit(2)
+    except (ImportError, OSError) as error:
+        sys.exit(f"atrium: {error}")
 
 
 def _cannot_serve(settings: Settings, error: OSError) -> NoReturn:
@@ -190,6 +196,13 @@ def token(sub: str, roles: tuple[str, ...], tenant: str | None, expires: int) ->
         click.echo(development_mint(_settings())(sub, roles, tenant, expires))
     except ValueError as error:
         sys.exit(f"atrium: {error}")
+
+
+@cli.command()
+def asyncapi() -> None:
+    """Print the AsyncAPI document: what clients and server say, with the extensions in force."""
+    namespaces = _app(_settings())[NAMESPACES]
+    click.echo(orjson.dumps(asyncapi_document.document(namespaces), option=orjson.OPT_INDENT_2))
 
 
 @cli.command()

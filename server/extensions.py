@@ -12,7 +12,7 @@ import inspect
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from server.errors import AtriumError, ClientTimeout, ConfigError, Forbidden, InvalidMessage, LimitExceeded, NotFound
 from server.identity import Identity
@@ -30,17 +30,23 @@ from server.namespaces.trading.schemas import Tick
 from server.realtime.asking import RoomAnswer, RoomAnswers
 from server.realtime.asks import User
 from server.realtime.connection import Connection
-from server.realtime.namespace import Handler, Namespace
+from server.realtime.events import Handler
+from server.realtime.namespace import Namespace
 from server.realtime.schema import Count, Flag, Identifier, Payload, Text
+from server.realtime.told import Ack, AnyAck, Counted, Moment, OneOf, Request, Told
+from server.realtime.told import Question as Asked
 from server.timestamps import iso_utc
 
 __all__ = [
+    "Ack",
+    "AnyAck",
     "AtriumError",
     "Backend",
     "ClientTimeout",
     "ConfigError",
     "Connection",
     "Count",
+    "Counted",
     "Extensions",
     "Feed",
     "FeedOptions",
@@ -53,17 +59,21 @@ __all__ = [
     "Kind",
     "LimitExceeded",
     "Machine",
+    "Moment",
     "Namespace",
     "NotFound",
+    "OneOf",
     "Payload",
     "Question",
     "Reading",
+    "Request",
     "RoomAnswer",
     "RoomAnswers",
     "Source",
     "SourceError",
     "Text",
     "Tick",
+    "Told",
     "User",
     "Verdict",
     "iso_utc",
@@ -90,6 +100,7 @@ class _Event:
     payload: type[Payload]
     handler: Handler
     rate: str | None
+    ack: type[Ack]
 
 
 class Extensions:
@@ -106,13 +117,21 @@ class Extensions:
         self.sources: dict[str, Kind] = {}
         self.faults: list[str] = []
         self._events: dict[str, list[_Event]] = {path: [] for path in _NAMESPACES}
+        self._tells: dict[str, dict[str, type[Told]]] = {path: {} for path in _NAMESPACES}
+        self._requests: dict[str, dict[str, Asked]] = {path: {} for path in _NAMESPACES}
         self._owners: dict[str, str] = {}
         self._module: str | None = None
 
     # -- what an extension calls --------------------------------------------------------------------------------
 
     def event(
-        self, namespace: str, name: str, payload: type[Payload] = Payload, *, rate: str | None = None
+        self,
+        namespace: str,
+        name: str,
+        payload: type[Payload] = Payload,
+        *,
+        rate: str | None = None,
+        ack: type[Ack] = AnyAck,
     ) -> Callable[[Handler], Handler]:
         """Declares `async def handler(namespace, connection, *, one, other)`, where `one` and `other` are the payload's
         fields, as the handler of an event.
@@ -120,18 +139,40 @@ class Extensions:
         It runs as every other: in the order of its connection's events; what it returns goes into the ack; an
         `AtriumError` is told to the client, anything else it raises is INTERNAL. It may be cancelled and must not
         block. Whoever may connect may send the event: whom to refuse (`connection.identity`) and what to keep within a
-        tenant is the handler's business. `rate`: `messages` or `queries`, if it counts under that limit too.
+        tenant is the handler's business. `rate`: `messages` or `queries`, if it counts under that limit too. `ack`, and
+        the handler's docstring, are for the AsyncAPI document.
         """
 
         def declare(handler: Handler) -> Handler:
             what = f"event {name!r} of {namespace!r}"
             if fault := _event_fault(namespace, name, payload, handler, rate):
                 self._fault(f"{what}: {fault}")
+            elif not _is_kind(ack, Ack):
+                self._fault(f"{what}: {ack!r} is no Ack")
             elif self._claim(what, ours=name in _declared(_NAMESPACES[namespace])):
-                self._events[namespace].append(_Event(name, payload, handler, rate))
+                self._events[namespace].append(_Event(name, payload, handler, rate, ack))
             return handler
 
         return declare
+
+    def tells(self, namespace: str, name: str, payload: type[Told], answer: type[Payload] | None = None) -> None:
+        """Declares an event that clients hear; with an `answer`, and a `Request` as its payload, a question that they
+        are asked. For the AsyncAPI document, and the types that clients make of it: nothing is checked while it runs.
+        """
+        what = f"event {name!r} to clients of {namespace!r}"
+        if namespace not in _NAMESPACES:
+            self._fault(f"{what}: there are {', '.join(_NAMESPACES)}")
+        elif not _is_sendable(name):
+            self._fault(f"{what}: no client can hear that")
+        elif not _is_kind(payload, Told if answer is None else Request):
+            self._fault(f"{what}: {payload!r} is no {'Told' if answer is None else 'Request'}")
+        elif answer is not None and not _is_kind(answer, Payload):
+            self._fault(f"{what}: {answer!r} is no Payload")
+        elif self._claim(what, ours=name in {**_NAMESPACES[namespace].tells, **_NAMESPACES[namespace].requests}):
+            if answer is None:
+                self._tells[namespace][name] = payload
+            else:
+                self._requests[namespace][name] = Asked(cast("type[Request]", payload), answer)
 
     def channel_class(self, name: str, table: Mapping[str, object]) -> None:
         """A class of channels of /trading, as a table of `channels.toml`, whose own classes are looked at first."""
@@ -171,9 +212,11 @@ class Extensions:
     # -- what the server calls ----------------------------------------------------------------------------------
 
     def extend(self, namespace: Namespace) -> None:
-        """Gives it the events that are for it."""
+        """Gives it the events that are for it, and what it is declared to tell."""
         for each in self._events.get(namespace.path, ()):
-            namespace.add(each.name, each.payload, each.handler, rate=each.rate)
+            namespace.add(each.name, each.payload, each.handler, rate=each.rate, ack=each.ack)
+        namespace.tells = {**namespace.tells, **self._tells.get(namespace.path, {})}
+        namespace.requests = {**namespace.requests, **self._requests.get(namespace.path, {})}
 
     def register(self, module: str) -> BaseException | None:
         """Imports it and has it register. Returns what it raised, which is one of `faults` then."""
@@ -249,19 +292,27 @@ def _is(value: object, kind: type) -> bool:
     return isinstance(value, kind)
 
 
+def _is_kind(value: object, kind: type) -> bool:
+    return isinstance(value, type) and issubclass(value, kind)
+
+
+def _is_sendable(name: object) -> bool:
+    return isinstance(name, str) and name not in RESERVED and name.isprintable() and len(name) <= LONGEST_NAME
+
+
 def _event_fault(namespace: str, name: object, payload: object, handler: object, rate: object) -> str | None:
     if namespace not in _NAMESPACES:
         return f"there are {', '.join(_NAMESPACES)}"
-    if not isinstance(name, str) or name in RESERVED or not name.isprintable() or len(name) > LONGEST_NAME:
+    if not _is_sendable(name):
         return "no client can send that"
-    if not isinstance(payload, type) or not issubclass(payload, Payload):
+    if not _is_kind(payload, Payload):
         return f"{payload!r} is no Payload"
     if not inspect.iscoroutinefunction(handler):
         return f"{handler!r} is no `async def`"
     if rate is not None and rate not in RATES:
         return f"there is no rate {rate!r}, but {', '.join(sorted(RATES))}"
     try:
-        inspect.signature(handler).bind(object(), object(), **dict.fromkeys(payload().fields))
+        inspect.signature(handler).bind(object(), object(), **dict.fromkeys(cast("type[Payload]", payload)().fields))
     except TypeError as error:
         return f"its handler is not for namespace, connection and the payload's fields: {error}"
     return None

@@ -174,6 +174,9 @@ class Settings:
     recovery_seconds: int = _number(120, "RECOVERY_SECONDS")
     recovery_messages: int = _number(100_000, "RECOVERY_MESSAGES")
     recovery_bytes: int = _number(67_108_864, "RECOVERY_BYTES")
+    admin_figures_seconds: int = _number(900, "ADMIN_FIGURES_SECONDS", least=10, most=3600)
+    admin_record_seconds: float = _number(600.0, "ADMIN_RECORD_SECONDS", most=86_400)
+    admin_record_messages: int = _number(50_000, "ADMIN_RECORD_MESSAGES", most=1_000_000)
 
     @property
     def rates(self) -> dict[str, Rate]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import inspect
 import shutil
@@ -19,6 +20,8 @@ from blockbuster import blockbuster_ctx
 from server.migrations import upgrade
 from tests.support import running
 from tests.support.client import Client
+from tests.support.declared import Watch
+from tests.support.openai_server import OpenAIServer
 from tests.support.ports import free_port
 from tests.support.postgres import postgres
 
@@ -36,6 +39,10 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
+declared = Watch()
+declared.install()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def set_aside_what_stays() -> None:
     """Imports and caches live to the end: looking through them after each test would take 0.15 s."""
@@ -49,6 +56,15 @@ def watched(request: pytest.FixtureRequest) -> None:
     if inspect.iscoroutinefunction(request.function):
         request.getfixturevalue("no_blocking_calls")
         request.getfixturevalue("no_lost_exceptions")
+
+
+@pytest.fixture(autouse=True)
+def told_as_declared(request: pytest.FixtureRequest) -> Iterator[Watch]:
+    """What the test's servers tell their clients is what their namespaces declare; `undeclared` says why it is not."""
+    declared.begin(on=request.node.get_closest_marker("undeclared") is None)
+    yield declared
+    if declared.faults:
+        pytest.fail("\n".join(declared.faults), pytrace=False)
 
 
 @pytest.fixture
@@ -164,3 +180,21 @@ async def connect() -> AsyncIterator[Connect]:
     yield connect
     for each in clients:
         await each.close()
+
+
+@pytest.fixture(scope="module")
+def openai_at_once() -> Iterator[None]:
+    """Importing it takes a second, and its certificates, which no test needs, 0.05 s for each client."""
+    import httpx2
+    import openai.resources.chat  # noqa: F401
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx2, "create_ssl_context", functools.cache(httpx2.create_ssl_context))
+        yield
+
+
+@pytest_asyncio.fixture
+async def llm(openai_at_once: None) -> AsyncIterator[OpenAIServer]:
+    """A language model, which says what it is told to."""
+    async with OpenAIServer() as server:
+        yield server

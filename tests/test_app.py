@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 import socketio
 
-from server.app import development_mint
 from server.auth.tokens import mint
+from server.parts import development_mint
 from tests.conftest import Connect, Serve
 from tests.support.client import Client
 from tests.support.key_server import KeyServer
@@ -59,18 +57,3 @@ async def test_tokens_of_an_issuer_with_public_keys(serve: Serve, connect: Conne
     with pytest.raises(socketio.exceptions.ConnectionError):
         await connect(server, "/trading", auth={"token": forged})
     await issuer.stop()
-
-
-def test_a_server_without_a_secret_mints_nothing() -> None:
-    public = settings(DEBUG="false", JWT_SECRET_KEY="", JWT_JWKS_URL="https://keys.example")
-    with pytest.raises(ValueError, match="JWT_JWKS_URL"):
-        development_mint(public)
-
-
-async def test_minted_tokens_carry_what_the_server_checks() -> None:
-    strict = settings(JWT_ISSUER="i", JWT_AUDIENCE="a,b", JWT_ALGORITHM="HS512", JWT_SECRET_KEY="x" * 64)
-    from server.app import _authority
-
-    identity = await _authority(strict, None).identify(development_mint(strict)("alice", ["admin"], "acme"))
-    assert (identity.tenant, identity.roles) == ("acme", {"admin"})
-    assert (identity.expires_at or 0) > time.time()

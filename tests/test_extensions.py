@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from server.app import build_app
+from server.app import NAMESPACES, build_app
 from server.errors import ConfigError
 from server.extensions import FeedOptions, Group, load
+from server.http import asyncapi
 from tests.support.client import Client
 from tests.support.ports import free_port
 from tests.support.process import ROOT, answers, atrium
@@ -75,6 +76,48 @@ def test_the_example_brings_one_of_each(outside: Path) -> None:
     assert set(found.sources) == {"furnace"}
 
 
+def test_what_it_says_and_hears_is_in_the_asyncapi_document(outside: Path) -> None:
+    write(
+        outside,
+        "desk",
+        registering(
+            """
+            class Wish(Payload):
+                what = Text(most=200, required=True)
+            class Granted(Counted):
+                at = Moment()
+            class Approval(Request):
+                optional = ("by",)
+                by = Text(most=100)
+            class Answer(Payload):
+                approved = Flag(required=True)
+            async def wish(namespace, connection, *, what):
+                "For something."
+            atrium.event("/trading", "wish", Wish, rate="messages", ack=Granted)(wish)
+            atrium.tells("/trading", "wished", type("Wished", (Told,), {}))
+            atrium.tells("/trading", "approval", Approval, Answer)
+            """
+        ),
+    )
+    (outside / "quiet.py").write_text(registering(EVENT + 'atrium.event("/trading", "quiet")(handler)'))
+    app = build_app(settings(ATRIUM_EXTENSIONS="desk,quiet"))
+    document = asyncapi.document(app[NAMESPACES])
+    messages, operations = document["channels"]["trading"]["messages"], document["operations"]
+    schemas = document["components"]["schemas"]
+    assert messages["send.wish"]["payload"] == {"$ref": "#/components/schemas/DeskWishPayload"}
+    assert messages["ack.wish"]["payload"]["oneOf"][0] == {"$ref": "#/components/schemas/DeskGranted"}
+    assert operations["trading.send.wish"]["x-rate"] == "messages"
+    assert operations["trading.send.wish"]["summary"] == "For something."
+    assert messages["ack.quiet"]["payload"]["oneOf"][0] == {"$ref": "#/components/schemas/AnyAck"}
+    assert schemas["AnyAck"]["additionalProperties"] is True
+    assert "hear.wished" in messages
+    assert "reply" in operations["trading.question.approval"]
+    assert schemas["DeskApproval"]["required"] == ["requestId"]
+    assert not {"wish", "wished", "approval"} & {
+        each["name"] for each in document["channels"]["chat"]["messages"].values()
+    }
+
+
 def test_none_and_one_named_twice() -> None:
     assert load([]).faults == []
 
@@ -125,6 +168,17 @@ FEED = "lambda options: None"
             registering('P = Payload.from_dict({"b": Flag()})\n' + EVENT + 'atrium.event("/chat", "a", P)(handler)'),
             "got an unexpected keyword argument 'b'",
         ),
+        (registering(EVENT + 'atrium.event("/chat", "a", ack=Told)(handler)'), "is no Ack"),
+        (
+            registering('atrium.tells("/shop", "a", Told)'),
+            "event 'a' to clients of '/shop': there are /chat, /trading,",
+        ),
+        (registering('atrium.tells("/chat", "connect", Told)'), "no client can hear that"),
+        (registering('atrium.tells("/chat", "a", Payload)'), "is no Told"),
+        (registering('atrium.tells("/chat", "a", Told, Payload)'), "is no Request"),
+        (registering('atrium.tells("/chat", "a", Request, Told)'), "is no Payload"),
+        (registering('atrium.tells("/chat", "typing", Told)'), "is there already, by Atrium"),
+        (registering('atrium.tells("/copilot", "request_api", Request, Payload)'), "is there already, by Atrium"),
         (registering('atrium.channel_class("a:*", ["any"])'), "channel class 'a:*': it takes a name and a table"),
         (registering("atrium.channel_class(5, {})"), "channel class 5: it takes a name and a table"),
         (registering(f'atrium.feed("replay", {FEED})'), "feed 'replay' is there already, by Atrium"),

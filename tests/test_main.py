@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -34,6 +35,17 @@ async def test_config_shows_settings_without_secrets(tmp_path: Path) -> None:
     assert "WS_REQUIRE_AUTH=true\n" in output
     assert "hunter2" not in output
     assert SECRET not in output
+
+
+async def test_the_asyncapi_document_is_printed(tmp_path: Path) -> None:
+    environ = {"DEBUG": "true", "DATA_DIR": str(tmp_path), "CONFIG_DIR": str(ROOT / "config")}
+    code, output = await run("asyncapi", cwd=tmp_path, **environ)
+    assert code == 0
+    document = json.loads(output)
+    assert set(document["channels"]) == {"chat", "trading", "monitor", "copilot"}
+    code, output = await run("asyncapi", cwd=tmp_path, **{**environ, "CONFIG_DIR": str(tmp_path / "none")})
+    assert code == 2
+    assert "Traceback" not in output
 
 
 async def test_token_needs_a_secret_to_sign_with(tmp_path: Path) -> None:

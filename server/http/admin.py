@@ -1,4 +1,4 @@
-"""Who is connected, over all nodes, for administrators (SPEC §9). Nothing is changed here.
+"""Who is connected, over all nodes, for administrators (SPEC §9): listed, looked into, put out.
 
 An admin outside any tenant looks after the server and sees all, one of a tenant those of the tenant.
 """
@@ -7,71 +7,192 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
+import structlog
 from aiohttp import web
 from marshmallow import fields, validate
 
-from server.errors import Forbidden, NotFound
+from server.errors import Forbidden, InvalidMessage, NotFound
 from server.http.api import Api, endpoint
+from server.http.fields import Digits, Time
 from server.identity import Identity
-from server.realtime.roster import Listed, Roster
-from server.realtime.schema import Identifier, Payload
+from server.realtime.insight.census import Census
+from server.realtime.insight.inquiry import Inquiry
+from server.realtime.insight.views import SORTS, Sight
+from server.realtime.schema import Identifier, Payload, Text
 from server.timestamps import iso_utc
+
+log = structlog.get_logger(__name__)
 
 ADMIN = "admin"
 CONNECTIONS = "/api/admin/connections"
-MAX_CONNECTIONS = 1000  # in one answer
+CONNECTION = CONNECTIONS + "/{connection_id}"
+USER = "/api/admin/users/{user_id}"
+
+MAX_SHOWN = 1000  # in one answer
+DEFAULT_SHOWN = 100
+MAX_OFFSET = 100_000
+ROOM_CHARS = 500
 
 Answer = Mapping[str, object]
 
+#: What is a time, wherever it stands.
+TIMES = frozenset({"at", "since", "until", "last_at", "from", "to", "started_at", "connected_at", "disconnected_at"})
+MORE_TIMES = frozenset({"entered_at", "token_expires_at"})
 
-class ConnectionsQuery(Payload):
-    """The oldest first; `total` counts also those that are not shown."""
+
+class Paged(Payload):
+    offset = Digits(most=MAX_OFFSET, load_default=0)
+    limit = Digits(least=1, most=MAX_SHOWN, load_default=DEFAULT_SHOWN)
+    descending = fields.Boolean(truthy={"true"}, falsy={"false"}, load_default=False)
+
+
+class ConnectionsQuery(Paged):
+    """`total` counts also those that are not shown."""
 
     namespace = Identifier(load_default=None)
     user_id = Identifier(load_default=None, most=255)
-    limit = fields.Integer(validate=validate.Range(1, MAX_CONNECTIONS), load_default=MAX_CONNECTIONS)
+    tenant = Identifier(load_default=None, most=255)
+    node = Identifier(load_default=None)
+    room = Text(most=ROOM_CHARS, load_default=None)
+    address = Identifier(load_default=None)
+    transport = fields.String(validate=validate.OneOf(["websocket", "polling"]), load_default=None)
+    door = Identifier(load_default=None)
+    q = Identifier(load_default=None)
+    slow = fields.Boolean(truthy={"true"}, falsy={"false"}, load_default=False)
+    sort = fields.String(validate=validate.OneOf(SORTS), load_default="connected_at")
 
 
-def routes(roster: Roster, api: Api) -> list[web.RouteDef]:
-    return api.routes("/", ConnectionRoutes(roster))
+class MissedQuery(Payload):
+    room = Text(most=ROOM_CHARS, required=True)
+    seq = Digits(most=2**53 - 1, load_default=None)
+    offset = fields.String(validate=validate.Regexp(r"[0-9a-f-]{1,50}\Z"), load_default=None)
+    at = Time(load_default=None)
+
+
+class Reason(Payload):
+    reason = Text(most=200, load_default="")
+
+
+class UserReason(Reason):
+    namespace = Identifier(load_default=None)
+    tenant = Identifier(load_default=None, most=255)
+
+
+def routes(census: Census, inquiry: Inquiry, api: Api) -> list[web.RouteDef]:
+    return api.routes("/", ConnectionRoutes(census, inquiry))
+
+
+def sight_of(identity: Identity) -> Sight:
+    """Raises Forbidden."""
+    if not identity.has_role(ADMIN):
+        raise Forbidden
+    return Sight(identity.tenant is None, identity.tenant)
+
+
+def check_looks_after_server(identity: Identity) -> None:
+    """What is of the whole process is not for one tenant. Raises Forbidden."""
+    if not sight_of(identity).everywhere:
+        raise Forbidden
+
+
+def to_wire(found: Any, name: str = "") -> Any:
+    """With times as the wire has them."""
+    if isinstance(found, Mapping):
+        return {key: to_wire(each, key) for key, each in found.items()}
+    if isinstance(found, list):
+        return [to_wire(each) for each in found]
+    if isinstance(found, int | float) and not isinstance(found, bool) and (name in TIMES or name in MORE_TIMES):
+        return iso_utc(datetime.fromtimestamp(found, UTC))
+    return found
 
 
 class ConnectionRoutes:
-    def __init__(self, roster: Roster) -> None:
-        self._roster = roster
+    def __init__(self, census: Census, inquiry: Inquiry) -> None:
+        self._census = census
+        self._inquiry = inquiry
 
     @endpoint("GET", CONNECTIONS, query=ConnectionsQuery)
-    async def connections(self, identity: Identity, namespace: str | None, user_id: str | None, limit: int) -> Answer:
-        found = [
-            each
-            for each in await self._visible(identity)
-            if namespace in (None, each.namespace) and user_id in (None, each.user_id)
-        ]
-        return {"connections": [_to_wire(each) for each in found[:limit]], "total": len(found)}
+    async def connections(
+        self,
+        identity: Identity,
+        namespace: str | None,
+        user_id: str | None,
+        tenant: str | None,
+        node: str | None,
+        room: str | None,
+        address: str | None,
+        transport: str | None,
+        door: str | None,
+        q: str | None,
+        slow: bool,
+        sort: str,
+        descending: bool,
+        offset: int,
+        limit: int,
+    ) -> Answer:
+        wanted = {
+            "namespace": namespace,
+            "user_id": user_id,
+            "tenant": tenant,
+            "node": node,
+            "room": room,
+            "address": address,
+            "transport": transport,
+            "door": door,
+            "q": q,
+            "slow": slow,
+        }
+        sight = sight_of(identity)
+        found = await self._census.connections(
+            sight, wanted, by=sort, descending=descending, offset=offset, limit=limit
+        )
+        return _shown(found)
 
-    @endpoint("GET", CONNECTIONS + "/{connection_id}")
+    @endpoint("GET", CONNECTION)
     async def connection(self, identity: Identity, connection_id: str) -> Answer:
-        for each in await self._visible(identity):
-            if each.id == connection_id:
-                return _to_wire(each)
-        raise NotFound("No such connection")
+        found = await self._census.connection(sight_of(identity), connection_id)
+        if found is None:
+            raise NotFound("No such connection")
+        return _shown({name: value for name, value in found.items() if name != "known_rooms"})
 
-    async def _visible(self, identity: Identity) -> list[Listed]:
-        """Raises Forbidden."""
-        if not identity.has_role(ADMIN):
-            raise Forbidden
-        listed = await self._roster.connections()
-        return [each for each in listed if identity.tenant in (None, each.tenant)]
+    @endpoint("GET", CONNECTION + "/missed", query=MissedQuery)
+    async def missed(
+        self,
+        identity: Identity,
+        connection_id: str,
+        room: str,
+        seq: int | None,
+        offset: str | None,
+        at: datetime | None,
+    ) -> Answer:
+        sight = sight_of(identity)
+        if sum(each is not None for each in (seq, offset, at)) != 1:
+            raise InvalidMessage("One of seq, offset and at says which message is meant")
+        when = None if at is None else at.timestamp()
+        return _shown(await self._inquiry.missed(sight, connection_id, room, seq=seq, offset=offset, at=when))
+
+    @endpoint("POST", CONNECTION + "/disconnect", body=Reason)
+    async def disconnect(self, identity: Identity, connection_id: str, reason: str) -> Answer:
+        found = await self._census.close(sight_of(identity), {"connection_id": connection_id}, reason)
+        closed = sum(each["closed"] for each in found.answers)
+        if not closed:
+            raise NotFound("No such connection")
+        log.info("an admin closed a connection", admin=identity.user_id, connection=connection_id)
+        return {"disconnected": closed}
+
+    @endpoint("POST", USER + "/disconnect", body=UserReason)
+    async def disconnect_user(
+        self, identity: Identity, user_id: str, reason: str, namespace: str | None, tenant: str | None
+    ) -> Answer:
+        who = {"user_id": user_id, "namespace": namespace, "tenant": tenant}
+        found = await self._census.close(sight_of(identity), who, reason)
+        closed = sum(each["closed"] for each in found.answers)
+        log.info("an admin closed a user's connections", admin=identity.user_id, user=user_id, closed=closed)
+        return {"disconnected": closed, "silent": found.silent}
 
 
-def _to_wire(listed: Listed) -> Answer:
-    return {
-        "connection_id": listed.id,
-        "namespace": listed.namespace,
-        "user_id": listed.user_id,
-        "tenant": listed.tenant,
-        "address": listed.address,
-        "connected_at": iso_utc(datetime.fromtimestamp(listed.connected_at, UTC)),
-        "node": listed.node,
-    }
+def _shown(found: Mapping[str, object]) -> Answer:
+    shown: Answer = to_wire(found)
+    return shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
@@ -53,7 +54,11 @@ class PlainInbound:
             raise web.HTTPBadRequest(reason="This path is for WebSockets")
         said = dict(request.match_info)
         engine: Engine = self._server.eio
-        return await engine.open_plain(request, door.dialect, partial(self._enter, door, said))
+        try:
+            return await engine.open_plain(request, door.dialect, partial(self._enter, door, said))
+        except protocol.Refused as refused:
+            kind = web.HTTPBadRequest if refused.status == HTTPStatus.BAD_REQUEST else web.HTTPServiceUnavailable
+            raise kind(reason=refused.message) from None
 
     async def _enter(self, door: Door, said: Mapping[str, str], session: Session) -> None:
         link: Link = session.state
@@ -65,6 +70,7 @@ class PlainInbound:
             session.end("server disconnect", protocol.POLICY)
             return
         link.said = said
+        link.door = door.path
         await self._server.entrance.connect(link, door.namespace, None)
         member = link.members.get(door.namespace)
         if door.enters is not None and member is not None:

@@ -53,6 +53,7 @@ class Entrance:
             connection = await self._admit(served, member, auth, wanted)
         except Exception as error:
             self._discard(member)
+            server.insight.refused(namespace, error)
             _refuse(link, namespace, _connect_error(error))
             return
         except BaseException:
@@ -63,6 +64,8 @@ class Entrance:
             return
         server.came_in(link)
         server.manager.connect(member)
+        if wanted is not None:
+            server.insight.recovery(member, wanted[0])
         try:
             await served.welcome(connection, recovered=member.resumed)
         except Exception:

@@ -18,6 +18,7 @@ from server.identity import Identity
 from server.realtime.engine import frames
 from server.realtime.engine.dialect import Dialect
 from server.realtime.engine.outbox import Outbox
+from server.realtime.insight.ledger import PACED, SENT, VOLATILE
 from server.realtime.link import Link, Member
 from server.realtime.pacing import Pacer
 from server.realtime.packets import encode
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Callback = Callable[..., Any]
 
 
-def rooms_of(room: str | Collection[str] | None) -> Collection[str]:
+def rooms_of(room: str | Collection[str] | None) -> Sequence[str]:
     """As logs have them. Nobody is in a room without a name, which there means everybody."""
     if room is None:
         return (ALL,)
@@ -141,6 +142,10 @@ class Fanout(ABC):
             return () if alone is None else (alone,)
         return {each.sid: each for one in room for each in self.members(namespace, one)}.values()
 
+    def rooms(self) -> Iterator[tuple[str, str, int]]:
+        """Namespace, room and how many members are in it here."""
+        return ((namespace, room, len(members)) for (namespace, room), members in list(self._rooms.items()))
+
     def join(self, link: Link, namespace: str) -> Member:
         """A link begins to enter a namespace, in which it is not yet."""
         member = Member(self.new_sid(), namespace, link)
@@ -167,6 +172,8 @@ class Fanout(ABC):
             self._drop(member, room)
 
     def enter(self, member: Member, room: str) -> None:
+        if member.record is not None and room not in member.rooms:
+            member.record.joined(room)
         member.rooms.add(room)
         self._rooms.setdefault((member.namespace, room), {})[member.sid] = member
 
@@ -176,6 +183,8 @@ class Fanout(ABC):
             return False
         member.rooms.discard(room)
         self._drop(member, room)
+        if member.record is not None:
+            member.record.left(room)
         return True
 
     @abstractmethod
@@ -231,16 +240,30 @@ class Fanout(ABC):
         members = self.members(namespace, room)
         now = [each for each in members if each.connected and not (skip and each.is_in(skip))]
         outlet = self.server.eio.outlet
+        insight = self.server.insight
         self.server.statistics.messages_sent += len(now)
+        if (meter := insight.meters.get(namespace)) is not None:
+            meter.events_out += len(now)
+            meter.emits += 1
+            if now and not meter.emits % meter.emit_stride:
+                outlet.time(meter.write.observe)
+        rooms = rooms_of(room)
+        plain.place = (namespace, rooms)
         if self._plain:
             now = self._tell_plain(now, plain)
+        numbered = None
         if number is None:
             outlet.broadcast(plain, [member.outbox for member in now])
         else:
             outlet.broadcast(plain, [member.outbox for member in now if member.recoverable is None])
             if recoverable := [member.outbox for member in now if member.recoverable is not None]:
-                outlet.broadcast(number(), recoverable)
-        for one in rooms_of(room):
+                numbered = number()
+                numbered.place = plain.place
+                outlet.broadcast(numbered, recoverable)
+        if meter is not None:
+            kind = VOLATILE if plain.volatile else SENT
+            insight.ledger.put(namespace, rooms, kind, plain.parts[0], numbered.parts[0] if numbered else "", skip)
+        for one in rooms:
             member = self.member(one, namespace)
             if member is None or member.connected or member.is_in(skip):
                 continue
@@ -275,6 +298,10 @@ class Fanout(ABC):
         if not seconds:
             self._spread(namespace, room, skip, packet)
             return
+        rooms = rooms_of(room)
+        packet.place = (namespace, rooms)
+        if namespace in self.server.insight.meters:
+            self.server.insight.ledger.put(namespace, rooms, PACED, packet.parts[0], "", skip)
         place = (namespace, room if room is None or isinstance(room, str) else tuple(room))
         self._pacer.offer(place, seconds, packet, lambda newest: self._spread(namespace, room, skip, newest))
 
@@ -312,6 +339,7 @@ class Fanout(ABC):
             # reads it so.
             session.outbox.breathe()
         member.connected = True
+        self.server.insight.connected(member, len(before))
         held, member.held = member.held, None
         for packet in (*after(), *(held or ())):
             session.send(packet)

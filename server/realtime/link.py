@@ -17,6 +17,8 @@ from server.realtime.workers import Inbox
 
 if TYPE_CHECKING:
     from server.realtime.connection import Connection
+    from server.realtime.insight.hooks import Insight
+    from server.realtime.insight.recorder import Record
     from server.realtime.membership import Membership
 
 
@@ -42,6 +44,10 @@ class Link:
     left: set[str] = field(default_factory=set)  # namespaces it was in
     windows: dict[str, Window] = field(default_factory=dict)
     said: Mapping[str, str] = field(default_factory=dict)  # by the path of a plain WebSocket
+    door: str = ""  # that path's pattern
+    ending: str = ""  # why it ends, where that is known before it does
+    insight: Insight | None = None
+    behind: bool = False  # its reader does not keep up
 
     @property
     def id(self) -> str:
@@ -51,6 +57,30 @@ class Link:
     def dialect(self) -> Dialect | None:
         """Of a plain WebSocket."""
         return self.session.dialect if isinstance(self.session, PlainSession) else None
+
+    # -- what its outbox tells of a reader that does not keep up ------------------------------------------------
+
+    def on_attached(self) -> None:
+        if self.insight is not None:
+            self.insight.upgraded(self)
+
+    def on_behind(self, messages: int, size: int) -> None:
+        if self.insight is not None and not self.behind:
+            self.behind = True
+            self.insight.fell_behind(self, messages, size)
+
+    def on_caught_up(self, peak_messages: int, peak_bytes: int) -> None:
+        if self.insight is not None and self.behind:
+            self.behind = False
+            self.insight.caught_up(self, peak_messages, peak_bytes)
+
+    def on_missed(self, packet: Message, how: str) -> None:
+        if self.insight is not None:
+            self.insight.missed(self, packet, how)
+
+    def on_discarded(self, packets: list[Message], size: int) -> None:
+        if self.insight is not None:
+            self.insight.overflowed(self, packets, size)
 
 
 class Recoverable(Protocol):
@@ -80,6 +110,7 @@ class Member:
     membership: Membership | None = None
     connection: Connection | None = None
     inbox: Inbox | None = None
+    record: Record | None = None
 
     def __post_init__(self) -> None:
         self.outbox = self.link.session.outbox

@@ -11,6 +11,7 @@ import structlog
 
 from server.identity import Identity
 from server.realtime.connection import Connection
+from server.realtime.insight.meters import Meter
 from server.realtime.link import Link, Member
 from server.realtime.workers import Inbox
 
@@ -26,6 +27,7 @@ class Membership:
     path: str
     server: RealtimeServer  # set when it is added to one
     handler_timeout: float | None = None
+    meter: Meter | None = None  # of those that are metered
 
     # -- what a subclass says -----------------------------------------------------------------------------------
 
@@ -96,6 +98,10 @@ class Membership:
         """Queues one event. What it returns is awaited before the next."""
         if member.inbox is None:
             return None
+        if (meter := self.meter) is not None:
+            meter.events_in += 1
+            if reply is not None and not meter.events_in % meter.stride:
+                reply = meter.timed(reply)
         return member.inbox.put(partial(self.handle, connection, name, arguments, reply))
 
     async def begun(self, member: Member) -> None:

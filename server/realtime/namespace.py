@@ -8,8 +8,8 @@ import functools
 import inspect
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Coroutine, Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -27,11 +27,12 @@ from server.errors import (
     UnknownRequest,
 )
 from server.identity import Identity
-from server.realtime import rooms, schema
+from server.realtime import rooms, schema, told
 from server.realtime.asking import AnyAnswer, GivenAnswer, Questions, RoomAnswers
 from server.realtime.asks import Answer, Asks, User
 from server.realtime.cluster.single_session import ClusterSingleSession
 from server.realtime.connection import Connection
+from server.realtime.events import Event, Handler, event
 from server.realtime.link import Link
 from server.realtime.membership import Membership, Reply
 from server.realtime.single_session import MemorySingleSession, SingleSession
@@ -40,46 +41,14 @@ from server.timestamps import iso_utc
 
 log = structlog.get_logger(__name__)
 
-Handler = Callable[..., Awaitable[Mapping[str, object] | None]]
-
 EVENT_RATE = "events"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """`rate` names the limit it counts under, beside the one for any event; `attachment` the binary data that comes
-    with it."""
-
-    name: str
-    shape: schema.Shape
-    handler: Handler
-    rate: str | None = None
-    attachment: str | None = None
-
-
-def event(
-    name: str,
-    payload: type[schema.Payload] = schema.Payload,
-    *,
-    rate: str | None = None,
-    attachment: str | None = None,
-) -> Callable[[Handler], Handler]:
-    """Declares a method as the handler of an event: it is called with the connection and the payload's fields as
-    keyword arguments; the mapping it returns goes into the ack. An `attachment` is bytes, sent as the event's second
-    argument or as a field of its payload."""
-
-    def declare(handler: Handler) -> Handler:
-        wanted = list(inspect.signature(handler).parameters)[2:]
-        found = [*payload().fields, *([] if attachment is None else [attachment])]
-        if sorted(wanted) != sorted(found):
-            raise TypeError(f"event {name!r}: the handler takes {wanted}, its schema has {found}")
-        handler.__dict__["event"] = (name, payload, rate, attachment)
-        return handler
-
-    return declare
-
-
 class Namespace(Membership):
+    #: The events that clients hear, and the questions that they are asked.
+    tells: told.Tells = told.TELLS
+    requests: Mapping[str, told.Question] = MappingProxyType({})
+
     def __init__(self, *, require_auth: bool = True) -> None:
         self.require_auth = require_auth
         self.questions = Questions(self)
@@ -87,12 +56,27 @@ class Namespace(Membership):
         for _, method in inspect.getmembers(self, inspect.ismethod):
             declared = method.__func__.__dict__.get("event")
             if declared is not None:
-                name, payload, rate, attachment = declared
-                self._events[name] = Event(name, schema.Shape(payload()), method, rate, attachment)
+                name, payload, rate, attachment, ack = declared
+                shape, says = schema.Shape(payload()), inspect.getdoc(method) or ""
+                self._events[name] = Event(name, shape, method, rate, attachment, ack, says)
 
-    def add(self, name: str, payload: type[schema.Payload], handler: Handler, *, rate: str | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        payload: type[schema.Payload],
+        handler: Handler,
+        *,
+        rate: str | None = None,
+        ack: type[told.Ack] = told.AnyAck,
+    ) -> None:
         """An event from outside: its handler is called with the namespace before the connection."""
-        self._events[name] = Event(name, schema.Shape(payload()), functools.partial(handler, self), rate)
+        shape, says = schema.Shape(payload()), inspect.getdoc(handler) or ""
+        self._events[name] = Event(name, shape, functools.partial(handler, self), rate, ack=ack, says=says)
+
+    @property
+    def events(self) -> Mapping[str, Event]:
+        """What clients may send."""
+        return self._events
 
     # -- what a namespace overrides -----------------------------------------------------------------------------
 
@@ -355,6 +339,10 @@ class Namespace(Membership):
 
     async def _answer(self, connection: Connection, reply: Reply | None, error: AtriumError) -> None:
         self.server.statistics.errors += 1
+        if (meter := self.meter) is not None:
+            meter.errors += 1
+            if isinstance(error, RateLimited):
+                meter.rate_limited += 1
         if reply is not None:
             reply({"ok": False, "error": error.to_wire()})
         else:
@@ -362,20 +350,21 @@ class Namespace(Membership):
 
     # -- events of every namespace ------------------------------------------------------------------------------
 
-    @event("ping", schema.Ping)
+    @event("ping", schema.Ping, ack=told.PongAck)
     async def ping(self, connection: Connection, timestamp: object) -> Mapping[str, object]:
+        """Is answered by `pong`, and in the ack."""
         pong = {"timestamp": iso_utc() if timestamp is None else timestamp}
         await self.send(connection, "pong", pong)
         return pong
 
-    @event("answer", GivenAnswer)
+    @event("answer", GivenAnswer, ack=told.Ack)
     async def take_answer(self, connection: Connection, request_id: str, answer: object) -> None:
         """To any of the server's questions, by a client that knows no acks."""
         await self.questions.answer(connection, None, request_id, answer)
 
-    @event("authenticate", schema.Authenticate)
+    @event("authenticate", schema.Authenticate, ack=told.Authenticated)
     async def authenticate(self, connection: Connection, token: str) -> Mapping[str, object]:
-        """A fresh token for the same user and tenant keeps the connection open (SPEC §2)."""
+        """A fresh token for the same user and tenant keeps the connection open."""
         identity = await self.server.admission.identify({"token": token}, None, None, required=True)
         if identity.scope != connection.identity.scope:
             raise TokenInvalid("The token belongs to someone else")

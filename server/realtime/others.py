@@ -15,6 +15,9 @@ class Others(Protocol):
     async def ask_all(self, verb: str, body: Body) -> list[Body]:
         """What those answer that do, in a second at most."""
 
+    async def ask_each(self, verb: str, body: Body) -> Mapping[str, Body | None]:
+        """As `ask_all`, of every other node that lives, by its id; None of one that does not answer."""
+
     def will(self, key: str, verb: str, body: Body) -> None:
         """What one of them is to do, as if asked, should this node die before it withdraws the `key`."""
 
@@ -28,6 +31,9 @@ class NoOthers:
 
     async def ask_all(self, verb: str, body: Body) -> list[Body]:
         return []
+
+    async def ask_each(self, verb: str, body: Body) -> Mapping[str, Body | None]:
+        return {}
 
     def will(self, key: str, verb: str, body: Body) -> None:
         """Nobody is left to do it."""

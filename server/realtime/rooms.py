@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 #: The room that everybody in a namespace is in without having entered it: an `emit` without a room.
 ALL = ""
 EVERYONE = "everyone"  # all admitted connections of a namespace, whatever their tenant
@@ -19,3 +21,20 @@ def room_name(tenant: str | None, kind: str, name: str) -> str:
 def user_room(tenant: str | None, user_id: str) -> str:
     """All of one user's connections in a namespace; each enters it at connect."""
     return room_name(tenant, "user", user_id)
+
+
+class RoomName(NamedTuple):
+    """What `room_name` was given; of a room that it did not name, its first word and the rest."""
+
+    kind: str
+    tenant: str | None
+    name: str
+
+
+def parse_room(room: str) -> RoomName:
+    kind, _, rest = room.partition(":")
+    size, _, tail = rest.partition(":")
+    length = int(size) if size.isascii() and size.isdigit() and len(size) < 5 else -1
+    if length < 0 or tail[length : length + 1] != ":":
+        return RoomName(kind, None, rest)
+    return RoomName(kind, tail[:length] or None, tail[length + 1 :])

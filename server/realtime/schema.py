@@ -29,6 +29,9 @@ class Text(fields.String):
         ]
         super().__init__(validate=validators, **options)
 
+    def json_schema(self) -> dict[str, object]:
+        return {"pattern": "^[^\\u0000]*$"}
+
     def takes(self, value: object) -> bool:
         return type(value) is str and self._least <= len(value) <= self._most and "\0" not in value
 
@@ -39,6 +42,10 @@ class Identifier(fields.String):
     def __init__(self, *, most: int = 100, **options: Any) -> None:
         self._most = most
         super().__init__(validate=[validate.Length(min=1, max=most), _printable], **options)
+
+    def json_schema(self) -> dict[str, object]:
+        """Which characters are printable is not all that can be said there."""
+        return {"pattern": r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"}
 
     def takes(self, value: object) -> bool:
         return type(value) is str and 0 < len(value) <= self._most and value.isprintable() and value == value.strip()

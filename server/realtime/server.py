@@ -37,6 +37,7 @@ from server.realtime.expiry import Due, ExpirySchedule
 from server.realtime.fanout import Fanout
 from server.realtime.handlers import Handlers
 from server.realtime.inbound import Inbound
+from server.realtime.insight.hooks import Insight
 from server.realtime.limits import RateLimits
 from server.realtime.link import Handshake, Link, Member
 from server.realtime.membership import Membership
@@ -95,6 +96,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         ping_interval: float = 25,
         ping_timeout: float = 20,
         most_missed_pongs: int = 1,
+        insight: Insight | None = None,
         connect_timeout: float = 45,
         max_http_buffer_size: int = 1_000_000,
         compression: bool = True,
@@ -104,6 +106,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self.bounds = bounds or Bounds(message_bytes=max_http_buffer_size)
         self.limits = limits or RateLimits({})
         self.statistics = Statistics()
+        self.insight = insight or Insight()
         self.admission = admission or Admission(NoTokens(), self.limits, max_connections=self.bounds.max_connections)
         self.event_rate = self.limits.rate(EVENT_RATE)
         self.single_session = single_session
@@ -152,9 +155,14 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
     def add(self, namespace: Namespace) -> None:
         namespace.server = self
         namespace.handler_timeout = self.bounds.handler_timeout
+        namespace.meter = self.insight.meters.open(namespace.path)
         if self.node is not None:
             namespace.questions.others = ClusterAsks(self.node, namespace.questions)
         self._served[namespace.path] = namespace
+
+    @property
+    def served(self) -> list[Namespace]:
+        return list(self._served.values())
 
     def attach(self, app: web.Application, socketio_path: str = "socket.io") -> None:
         """Serves at this path, from the app's start to its shutdown."""
@@ -252,6 +260,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         notice = frames.message(*packets.encode(wire.EVENT, namespace, ["disconnecting_reason", reason.to_reason()]))
         for member in members:
             if member.connected:
+                self.insight.told(member, reason)
                 member.link.session.send(notice)
 
     def watch_outside(self, link: Link) -> None:
@@ -347,6 +356,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         if not member.connected or member.membership is None:
             return  # it is being admitted, and will be discarded
         self.manager.drop(member, resumable=resumable)
+        self.insight.disconnected(member, reason, resumable=resumable)
         self.admission.leave(member.link.id)
         member.link.left.add(member.namespace)
         member.membership.gone(member, reason)

@@ -149,9 +149,18 @@ def left(server: Running) -> list[int]:
 
 
 @pytest.mark.parametrize("path", DOORS)
-async def test_what_asks_for_no_websocket_is_told_so_by_http(serve: Serve, path: str) -> None:
-    async with Rest((await serve()).url).request("GET", path) as response:
-        assert (response.status, (await response.json())["error"]["code"]) == (400, "BAD_REQUEST")
+async def test_what_asks_for_no_websocket_or_not_as_it_must_is_told_so_by_http(serve: Serve, path: str) -> None:
+    rest = Rest((await serve()).url)
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    for headers in ({}, upgrade, upgrade | {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "short"}):
+        assert (await rest.call("GET", path, headers=headers)).error == (400, "BAD_REQUEST")
+
+
+async def test_who_comes_while_the_server_stops_is_told_so_by_http(serve: Serve) -> None:
+    server = await serve()
+    server.realtime.eio._stopping = True
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    assert (await Rest(server.url).call("GET", "/ws/monitor", headers=upgrade)).error == (503, "SERVICE_UNAVAILABLE")
 
 
 async def test_a_channel_that_nobody_looked_at_is_not_echoed_at_length(serve: Serve) -> None:

@@ -1,88 +1,295 @@
+"""Who is connected, looked into and put out; and why somebody did not get a message."""
+
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import json
+from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import pytest
-import pytest_asyncio
-from aiohttp import web
 
-from server.app import _authority  # the rules for tokens that a whole server has
-from server.http import admin, middleware
-from server.http.api import Api
-from server.identity import Identity
-from server.realtime.admission import Admission
-from server.realtime.connection import Connection
-from server.realtime.limits import RateLimits
-from server.realtime.roster import Roster
+from server.http.admin import CONNECTIONS as PATH
+from tests.conftest import Connect, Serve
 from tests.support import running
+from tests.support.client import PATIENCE, Client
+from tests.support.raw import WEBSOCKET, raw_socket
 from tests.support.rest import Rest
-
-PATH = admin.CONNECTIONS
-HERE = [
-    Connection("c1", "/copilot", Identity("alice", tenant="acme"), "10.0.0.1", connected_at=1.0),
-    Connection("c2", "/chat", Identity("alice", tenant="acme"), "10.0.0.1", connected_at=2.0),
-    Connection("c3", "/copilot", Identity("bob"), "10.0.0.2", connected_at=3.5),
-]
+from tests.support.running import Running
 
 As = Callable[..., Rest]
 
 
-@pytest_asyncio.fixture
-async def user() -> AsyncIterator[As]:
+@pytest.fixture
+async def server(serve: Serve) -> Running:
+    return await serve(TRADING_FEED="none", CHAT_DEFAULT_AGENT="")
+
+
+@pytest.fixture
+def user(server: Running) -> As:
     """`user("root", roles=("admin",))`."""
-    limits = RateLimits({})
-    admission = Admission(_authority(running.settings(), None), limits, max_connections=1)
-    app = web.Application(middlewares=[middleware.errors])
-    app.add_routes(admin.routes(Roster(lambda: HERE), Api(admission, limits, max_body=1000)))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield lambda *who, **what: Rest(f"http://127.0.0.1:{runner.addresses[0][1]}", *who, **what)
-    await runner.cleanup()
+    return lambda *who, **what: Rest(server.url, *who, **what)
 
 
-def ids(body: Any) -> list[str]:
-    return [each["connection_id"] for each in body["connections"]]
+@pytest.fixture
+def root(user: As) -> Rest:
+    return user("root", roles=("admin",))
 
 
-@pytest.mark.parametrize("path", [PATH, f"{PATH}/c1", f"{PATH}/nobody"])
+def sid(client: Client) -> str:
+    found: str = client.sio.get_sid(client.namespace)
+    return found
+
+
+def who(body: Any) -> list[str]:
+    return [each["user_id"] for each in body["connections"]]
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/nobody", f"{PATH}/nobody/missed?room=x&seq=1"])
 @pytest.mark.parametrize("roles", [(), ("operator", "publisher"), ("Admin",)])
 async def test_only_administrators_see_who_is_connected(user: As, path: str, roles: tuple[str, ...]) -> None:
     assert (await user("alice", roles=roles, tenant="acme").get(path)).error == (403, "FORBIDDEN")
 
 
-async def test_one_outside_any_tenant_sees_all_the_oldest_first(user: As) -> None:
-    body = (await user("root", roles=("admin",)).get(PATH)).body
-    assert (ids(body), body["total"]) == (["c1", "c2", "c3"], 3)
-    assert body["connections"][2] == {
-        "connection_id": "c3",
-        "namespace": "/copilot",
-        "user_id": "bob",
-        "tenant": None,
-        "address": "10.0.0.2",
-        "connected_at": "1970-01-01T00:00:03.500Z",
+@pytest.mark.parametrize("path", [f"{PATH}/nobody/disconnect", "/api/admin/users/bob/disconnect"])
+async def test_only_administrators_put_anybody_out(user: As, path: str) -> None:
+    assert (await user("alice", roles=("operator",)).post(path, {})).error == (403, "FORBIDDEN")
+
+
+async def test_one_outside_any_tenant_sees_all_the_oldest_first(server: Running, connect: Connect, root: Rest) -> None:
+    alice = await connect(server, "/chat", "alice", tenant="acme")
+    await connect(server, "/copilot", "bob", transports=["polling"])
+    body = (await root.get(PATH)).body
+    assert (who(body), body["total"], body["silent"]) == (["alice", "bob"], 2, [])
+    first, second = body["connections"]
+    assert first | {"connected_at": None, "outbox": None} == {
+        "connection_id": sid(alice),
+        "namespace": "/chat",
+        "user_id": "alice",
+        "tenant": "acme",
+        "address": "127.0.0.1",
+        "connected_at": None,
         "node": "",
+        "transport": "websocket",
+        "door": "/socket.io/",
+        "recoverable": False,
+        "recovered": False,
+        "rooms": 2,
+        "outbox": None,
     }
+    assert first["connected_at"].endswith("Z")
+    assert set(first["outbox"]) == {"messages", "bytes", "peak_messages", "peak_bytes", "dropped", "conflated"}
+    assert second["transport"] == "polling"
 
 
-async def test_one_of_a_tenant_sees_the_tenants_and_no_trace_of_others(user: As) -> None:
+async def test_one_of_a_tenant_sees_the_tenants_and_no_trace_of_others(
+    server: Running, connect: Connect, user: As
+) -> None:
+    alice = await connect(server, "/chat", "alice", tenant="acme")
+    bob = await connect(server, "/chat", "bob")
+    await bob.call("join", {"session_id": "s1"})
     acme, other = [user("root", roles=("admin",), tenant=tenant) for tenant in ("acme", "other")]
-    assert ids((await acme.get(PATH)).body) == ["c1", "c2"]
-    assert (await other.get(PATH)).body == {"connections": [], "total": 0}
-    assert (await acme.get(f"{PATH}/c2")).body["user_id"] == "alice"
-    for rest, hidden in ((acme, "c3"), (other, "c1"), (other, "nobody")):
+    assert who((await acme.get(PATH)).body) == ["alice"]
+    assert (await other.get(PATH)).body == {"connections": [], "total": 0, "silent": []}
+    assert (await acme.get(f"{PATH}/{sid(alice)}")).body["user_id"] == "alice"
+    for rest, hidden in ((acme, sid(bob)), (other, sid(alice)), (other, "nobody")):
         assert (await rest.get(f"{PATH}/{hidden}")).error == (404, "NOT_FOUND")
+        assert (await rest.get(f"{PATH}/{hidden}/missed", room="s1", seq=1)).error == (404, "NOT_FOUND")
+        assert (await rest.post(f"{PATH}/{hidden}/disconnect", {})).error == (404, "NOT_FOUND")
+    assert (await acme.get(f"{PATH}/{sid(alice)}/missed", room="session:0::s1", seq=1)).error == (404, "NOT_FOUND")
+    closed = await acme.post("/api/admin/users/bob/disconnect", {"tenant": "acme"})
+    assert closed.body == {"disconnected": 0, "silent": []}
+    assert (await bob.call("ping"))["ok"]
 
 
-async def test_some_of_them_are_found_and_no_more_are_shown_than_wanted(user: As) -> None:
-    root = user("root", roles=("admin",))
-    assert ids((await root.get(PATH, namespace="/copilot")).body) == ["c1", "c3"]
-    assert ids((await root.get(PATH, user_id="alice", namespace="/chat")).body) == ["c2"]
-    body = (await root.get(PATH, limit=1)).body
-    assert (ids(body), body["total"]) == (["c1"], 3)
+async def test_some_of_them_are_found(server: Running, connect: Connect, root: Rest) -> None:
+    for namespace, name in (("/chat", "alice"), ("/copilot", "alice"), ("/copilot", "bob")):
+        await connect(server, namespace, name)
+    url = f"{server.url}/ws/chat/s1?token={running.token('carol')}"
+    async with aiohttp.ClientSession() as http, http.ws_connect(url) as plain:
+        async with asyncio.timeout(PATIENCE):
+            while (await plain.receive_json()).get("event") != "join":
+                """It is told more before."""
+
+        async def found(**query: object) -> list[str]:
+            return who((await root.get(PATH, **query)).body)
+
+        assert await found(namespace="/copilot") == ["alice", "bob"]
+        assert await found(user_id="alice", namespace="/chat") == ["alice"]
+        assert await found(door="/ws/chat/{session_id}") == ["carol"]
+        assert await found(room="session:0::s1") == ["carol"]
+        assert await found(q="CAR") == ["carol"]
+        assert await found(transport="polling") == []
+        assert await found(node="elsewhere") == []
+        assert await found(address="10.0.0.1") == []
+        assert await found(slow="true") == []
+        assert await found(sort="user_id", descending="true") == ["carol", "bob", "alice", "alice"]
+        assert await found(limit=1, offset=2) == ["bob"]
+        assert (await root.get(PATH, limit=1)).body["total"] == 4
 
 
-@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 1001}, {"limit": "x"}, {"other": 1}, {"user_id": ""}])
-async def test_malformed_queries(user: As, query: dict[str, Any]) -> None:
-    assert (await user("root", roles=("admin",)).get(PATH, **query)).error == (422, "INVALID_MESSAGE")
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"limit": 0},
+        {"limit": 1001},
+        {"limit": "x"},
+        {"offset": -1},
+        {"other": 1},
+        {"user_id": ""},
+        {"sort": "password"},
+        {"transport": "udp"},
+        {"slow": "maybe"},
+        {"room": "x" * 501},
+    ],
+)
+async def test_malformed_queries(root: Rest, query: dict[str, Any]) -> None:
+    assert (await root.get(PATH, **query)).error == (422, "INVALID_MESSAGE")
+
+
+async def test_who_is_told_why_it_is_put_out(server: Running, connect: Connect, root: Rest) -> None:
+    alice = await connect(server, "/chat", "alice")
+    assert (await root.post(f"{PATH}/{sid(alice)}/disconnect", {"reason": "x" * 201})).error[0] == 422
+    id = sid(alice)
+    assert (await root.post(f"{PATH}/{id}/disconnect", {"reason": "maintenance"})).body == {"disconnected": 1}
+    told = await alice.expect("disconnecting_reason")
+    assert told == {"code": "DISCONNECTED", "message": "maintenance", "close_code": 1000, "reconnect": False}
+    body = (await root.get(f"{PATH}/{id}")).body
+    assert (body["state"], body["reason"], body["outbox"], body["rooms"]) == ("gone", "server disconnect", None, [])
+    assert [each["what"] for each in body["record"]] == ["connected", "told", "disconnected"]
+    assert (await root.post(f"{PATH}/{id}/disconnect", {})).error == (404, "NOT_FOUND")
+
+
+async def test_a_user_is_put_out_everywhere(server: Running, connect: Connect, root: Rest) -> None:
+    clients = [await connect(server, namespace, "alice") for namespace in ("/chat", "/copilot", "/trading")]
+    bob = await connect(server, "/chat", "bob")
+    path = "/api/admin/users/alice/disconnect"
+    assert (await root.post(path, {"namespace": "/chat"})).body == {"disconnected": 1, "silent": []}
+    assert (await root.post(path, {})).body == {"disconnected": 2, "silent": []}
+    assert (await root.post(path, {})).body == {"disconnected": 0, "silent": []}
+    for each in clients:
+        assert (await each.expect("disconnecting_reason"))["code"] == "DISCONNECTED"
+    assert (await bob.call("ping"))["ok"]
+
+
+async def test_why_one_missed_a_message(server: Running, connect: Connect, root: Rest) -> None:
+    alice = await connect(server, "/chat", "alice")
+    bob = await connect(server, "/chat", "bob", roles=("operator",))
+    await alice.call("join", {"session_id": "s1"})
+    for number in range(2):
+        if number:
+            await bob.call("join", {"session_id": "s1"})
+        await alice.call("message", {"session_id": "s1", "content": "said"})
+    path = f"{PATH}/{sid(bob)}/missed"
+
+    async def verdict(**query: object) -> str:
+        code: str = (await root.get(path, **query)).body["code"]
+        return code
+
+    assert await verdict(room="s1", seq=1) == "not_in_room"
+    assert await verdict(room="session:0::s1", seq=2) == "sent"
+    assert await verdict(room="s1", seq=3) == "no_such_message"
+    assert await verdict(room="a room of nobody", seq=3) == "unknown"
+    body = (await root.get(path, room="s1", seq=1)).body
+    assert body["message"]["event"] == "message"
+    assert [each["what"] for each in body["evidence"]][-1] == "joined"
+    at = (await root.get(path, room="s1", at=body["message"]["at"])).body
+    assert (at["code"], at["message"]) == ("not_in_room", None)
+    assert {(each["message"]["seq"], each["code"]) for each in at["messages"]} >= {(1, "not_in_room"), (2, "sent")}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"room": "s1"},
+        {"room": "s1", "seq": 1, "offset": "1"},
+        {"seq": 1},
+        {"room": "s1", "seq": -1},
+        {"room": "s1", "offset": "x y"},
+        {"room": "s1", "at": "yesterday"},
+        {"room": "", "seq": 1},
+    ],
+)
+async def test_a_message_is_meant_in_one_way(server: Running, connect: Connect, root: Rest, query: Any) -> None:
+    alice = await connect(server, "/chat", "alice")
+    assert (await root.get(f"{PATH}/{sid(alice)}/missed", **query)).error == (422, "INVALID_MESSAGE")
+
+
+async def test_what_recovery_replayed(server: Running, connect: Connect, root: Rest) -> None:
+    alice = await connect(server, "/chat", "alice")
+    await alice.call("join", {"session_id": "s1"})
+    auth = {"token": running.token("alice"), "recovery": True}
+    async with raw_socket(server.url) as raw:
+        await raw.send("40/chat," + json.dumps(auth))
+        greeting = json.loads((await raw.expect("40/chat,")).removeprefix("40/chat,"))
+        await raw.send('42/chat,0["join",{"session_id":"s1"}]')
+        await raw.expect("43/chat,0")
+        await alice.call("message", {"session_id": "s1", "content": "one"})
+        offset = json.loads((await raw.expect('42/chat,["message"')).removeprefix("42/chat,"))[-1]
+        raw.socket._response.connection.transport.abort()
+    path = f"{PATH}/{greeting['sid']}"
+    async with asyncio.timeout(PATIENCE):
+        while (await root.get(path)).body["state"] == "connected":
+            """Its server has not noticed yet."""
+    await alice.call("message", {"session_id": "s1", "content": "two"})
+    assert (await root.get(path + "/missed", room="s1", seq=2)).body["code"] == "not_connected"
+    async with raw_socket(server.url) as raw:
+        await raw.send("40/chat," + json.dumps({**auth, "pid": greeting["pid"], "offset": offset}))
+        await raw.expect('42/chat,["message"')
+        body = (await root.get(path)).body
+        whats = [each["what"] for each in body["record"]]
+        assert (body["state"], body["recovered"]) == ("connected", True)
+        assert whats[:4] == ["connected", "joined", "disconnected", "resumed"]
+        assert body["record"][3]["missed"] >= 1
+        assert (await root.get(path + "/missed", room="s1", seq=1)).body["code"] == "sent"
+        assert (await root.get(path + "/missed", room="s1", seq=2)).body["code"] == "replayed"
+        assert (await root.get(path + "/missed", room="s1", offset=offset)).body["code"] == "sent"
+
+
+async def test_what_a_slow_reader_did_not_get(serve: Serve) -> None:
+    server = await serve(TRADING_FEED="none", WS_OUTBOX_MESSAGES=50)
+    root = Rest(server.url, "root", roles=("admin",))
+    service = server.realtime._served["/trading"].service  # type: ignore[attr-defined]
+    async with aiohttp.ClientSession() as http, http.ws_connect(server.url + WEBSOCKET) as reader:
+        await reader.send_str("40/trading," + json.dumps({"token": running.token("alice")}))
+        for number, channel in enumerate(("ticks:*", "stock_updates")):
+            await reader.send_str(f"42/trading,{number}" + json.dumps(["subscribe", {"channel": channel}]))
+        acks = 0
+        while acks < 2:
+            acks += (await reader.receive_str()).startswith("43")
+        reader._reader._protocol.pause_reading()  # type: ignore[union-attr]
+        [listed] = (await root.get(PATH)).body["connections"]
+        path = f"{PATH}/{listed['connection_id']}"
+        async with asyncio.timeout(PATIENCE):
+            for price in range(1, 5000):
+                await service.announce("ticks:A", "tick", {"symbol": "A", "price": price, "pad": "x" * 2000})
+                if server.realtime.eio.outlet.counters.conflated > 10:
+                    break
+                await asyncio.sleep(0)
+        body = (await root.get(path)).body
+        assert body["record"][-1]["what"] == "behind"
+        assert body["outbox"]["conflated"] > 10
+        assert who((await root.get(PATH, slow="true")).body) == ["alice"]
+        [run] = body["missed"]
+        assert (run["how"], run["room"]) == ("conflated", "channel:0::ticks:A")
+        missed = await root.get(path + "/missed", room="ticks:A", seq=run["first_seq"])
+        assert (missed.body["code"], missed.body["evidence"][-1]["what"]) == ("conflated", "conflated")
+        assert (await root.get(path + "/missed", room="ticks:A", seq=1)).body["code"] == "sent"
+        async with asyncio.timeout(PATIENCE):
+            while (await root.get(path)).body["state"] == "connected":
+                await service.announce("stock_updates", "update", {"pad": "x" * 2000})
+        body = (await root.get(path)).body
+        assert [each["what"] for each in body["record"][-3:]] == ["too_slow", "caught_up", "disconnected"]
+        runs = [each for each in body["missed"] if each["how"] == "dropped"]
+        last = (await root.get(path + "/missed", room="stock_updates", seq=runs[-1]["last_seq"])).body
+        assert (runs[-1]["room"], last["code"]) == ("channel:0::stock_updates", "dropped")
+        [alert] = (await root.get("/api/admin/alerts")).body["alerts"]
+        assert (alert["kind"], alert["state"], alert["details"]["user_id"]) == ("slow_reader", "resolved", "alice")
+
+
+async def test_who_polls_and_has_it_is_told_so(server: Running, connect: Connect, root: Rest) -> None:
+    await connect(server, "/chat", "alice")
+    first = await root.get(PATH)
+    again = await root.call("GET", PATH, headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status, again.body) == (304, None)

@@ -12,11 +12,11 @@ import pytest_asyncio
 from aiohttp import web
 from marshmallow import fields
 
-from server.app import _authority  # the rules for tokens that a whole server has
 from server.errors import Conflict, Forbidden
 from server.http import middleware
 from server.http.api import Api, Download, Stream, endpoint
 from server.identity import Identity
+from server.parts import authority  # the rules for tokens that a whole server has
 from server.realtime.admission import Admission
 from server.realtime.limits import Rate, RateLimits
 from server.realtime.schema import Count, Payload, Text
@@ -129,7 +129,7 @@ class Server:
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     rates = {"messages": Rate(2, 60), "events": Rate(10, 60)}
     limits = RateLimits(rates)
-    admission = Admission(_authority(running.settings(), None), limits, max_connections=1)
+    admission = Admission(authority(running.settings(), None), limits, max_connections=1)
     options = {"heartbeat": 15.0} | getattr(request, "param", {})
     require_auth = options.pop("require_auth", True)
     api = Api(admission, limits, max_body=MAX_BODY, **options)

@@ -96,6 +96,7 @@ async def test_ticks_conflated_for_all(nodes: Nodes, connect: Connect) -> None:
         assert [each["seq"] for each in heard] == sorted(each["seq"] for each in heard)
 
 
+@pytest.mark.undeclared("alarms of fewer fields")
 async def test_the_plant_floor(nodes: Nodes, connect: Connect) -> None:
     here, there = nodes
     stock = await connect(here, "/monitor", "bob")

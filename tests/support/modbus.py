@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from server.namespaces.monitor.sources.modbus import (
     KIND,
     ModbusSource,
 )
+from tests.support.answering import Answer, answering
 
 RUNNING, STOPPED, ERROR = Reading("running"), Reading("stopped"), Reading("error")
 TAGS: Mapping[str, Mapping[str, Any]] = {"status": {"register": 0}, "error": {"register": 1}, "ready": {"register": 2}}
@@ -88,9 +89,6 @@ async def source(port: int, *machines: Machine, **options: Any) -> AsyncIterator
     await source.close()
 
 
-Answer = Callable[[bytes], bytes | None]
-
-
 def frame(request: bytes, body: bytes, *, unit: int = 7, protocol: int = 0, off_by: int = 0) -> bytes:
     transaction = (struct.unpack(">H", request[:2])[0] + off_by) & 0xFFFF
     return struct.pack(">HHHB", transaction, protocol, len(body) + 1, unit) + body
@@ -103,30 +101,8 @@ GOOD = b"\x03\x0c" + struct.pack(">6H", 1, 0, 1, 0, 0, 0)
 async def device_that(answer: Answer) -> AsyncIterator[tuple[int, dict[str, Answer]]]:
     """Its port, and what it does, to be replaced."""
     behaviour = {"answer": answer}
-    writers: set[asyncio.StreamWriter] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.add(writer)
-        try:
-            while request := await reader.read(260):
-                reply = behaviour["answer"](request)
-                if reply is None:
-                    break
-                writer.write(reply)
-                await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1], behaviour
-    finally:
-        for writer in writers:
-            writer.close()
-        server.close()
-        await server.wait_closed()
+    async with answering(lambda request: behaviour["answer"](request)) as port:
+        yield port, behaviour
 
 
 class Gateway:

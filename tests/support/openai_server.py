@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -24,6 +24,13 @@ class OpenAIServer:
         self.gone = asyncio.Event()  # its client has hung up
         self.url = ""
         self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     async def start(self, port: int = 0) -> None:
         app = web.Application()

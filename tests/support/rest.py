@@ -70,3 +70,10 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Any]:
     async for line in response.content:
         if line.startswith(b"data: "):
             yield orjson.loads(line.removeprefix(b"data: "))
+
+
+async def connections(server: running.Running) -> list[dict[str, Any]]:
+    """All there are on all nodes, the oldest first, as an administrator sees them."""
+    reply = await Rest(server.url, "root", roles=("admin",)).get("/api/admin/connections")
+    listed: list[dict[str, Any]] = reply.body["connections"]
+    return listed

@@ -9,6 +9,7 @@ from typing import Any
 
 from server.identity import Identity
 from server.realtime.fanout import Fanout
+from server.realtime.insight.hooks import Insight
 from server.realtime.link import Handshake, Link, Member
 from server.realtime.memory import MemoryFanout
 from server.realtime.recovery import Bounds
@@ -54,7 +55,7 @@ class Room:
         self.now = 0.0
         self.fanout = MemoryFanout(recovery, clock=lambda: self.now) if fanout is None else fanout
         engine = SimpleNamespace(sessions=self.sessions, outlet=Outlet())
-        self.fanout.set_server(SimpleNamespace(eio=engine, statistics=Statistics()))  # type: ignore[arg-type]
+        self.fanout.set_server(SimpleNamespace(eio=engine, statistics=Statistics(), insight=Insight()))  # type: ignore[arg-type]
         self.sids: dict[str, str] = {}
         self.members: dict[str, Member] = {}
 

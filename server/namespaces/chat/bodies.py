@@ -38,6 +38,7 @@ class SessionsQuery(Payload):
     offset = Digits(most=MAX_OFFSET, load_default=0)
     cursor = Text(most=200, load_default=None)
     everyone = fields.Boolean(truthy={"true", "1"}, falsy={"false", "0"}, load_default=False)
+    handover = fields.Boolean(truthy={"true", "1"}, falsy={"false", "0"}, load_default=False)
 
     @validates_schema
     def _one_way(self, query: Mapping[str, object], **_: object) -> None:

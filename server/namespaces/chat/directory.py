@@ -27,6 +27,7 @@ from server.timestamps import iso_utc
 MAX_PARTICIPANTS = 100
 
 MAX_ID = 2**31 - 1  # PostgreSQL's integer
+NOBODY = 0  # no agent's id: a session of people only
 
 _CURSOR = re.compile(r"([0-9]{1,16})-([0-9]{1,10})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,6 +55,11 @@ class Directory:
         self._ended = ended
         self._removed = removed
 
+    def agents(self) -> dict[str, object]:
+        """Those that a session may be made with."""
+        offered = [agent.to_wire() | {"answers": agent.backend is not None} for agent in self._agents.values()]
+        return {"agents": offered, "default_agent_id": self._default_agent}
+
     # -- sessions -----------------------------------------------------------------------------------------------
 
     async def create(
@@ -64,8 +70,8 @@ class Directory:
         title: str | None = None,
         metadata: Mapping[str, object] | None = None,
     ) -> dict[str, object]:
-        """Raises InvalidMessage for an agent that there is not."""
-        if agent_id is not None and agent_id not in self._agents:
+        """`agent_id`: None for the default one, NOBODY. Raises InvalidMessage for an agent that there is not."""
+        if agent_id not in (None, NOBODY, *self._agents):
             raise InvalidMessage(details={"agent_id": ["No such agent."]})
         session = self._new(identity, f"sess_{uuid.uuid4().hex}", agent_id)
         session.title = title
@@ -100,7 +106,7 @@ class Directory:
             trace_id=f"trace_{uuid.uuid4().hex}",
             tenant=identity.tenant,
             user_id=identity.user_id,
-            agent_id=self._default_agent if agent_id is None else agent_id,
+            agent_id=self._default_agent if agent_id is None else agent_id or None,
             status="active",
             last_seq=0,
             created_at=moment,
@@ -117,13 +123,15 @@ class Directory:
         offset: int = 0,
         cursor: str | None = None,
         everyone: bool = False,
+        handover: bool = False,
     ) -> dict[str, object]:
-        """The user's, the most recently used first; for staff, `everyone`'s of their tenant. By `cursor`, a
-        `next_cursor` of the page before, none comes twice and none is left out that did not move meanwhile."""
+        """The user's, the most recently used first; for staff, `everyone`'s of their tenant; those that
+        wait for a person, with `handover`. By `cursor`, a `next_cursor` of the page before, none comes twice and none
+        is left out that did not move meanwhile."""
         if everyone and not is_staff(identity):
             raise Forbidden("Only staff see everyone's sessions")
         before = None if cursor is None else _place(cursor)
-        wanted = Wanted(identity.tenant, None if everyone else identity.user_id, status, agent_id, before)
+        wanted = Wanted(identity.tenant, None if everyone else identity.user_id, status, agent_id, before, handover)
         async with self._database.reading() as db:
             total = await sessions.count(db, wanted)
             found, has_more = await sessions.page(db, wanted, identity.user_id, limit=limit, offset=offset)

@@ -42,6 +42,10 @@ class SessionRoutes:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
 
+    @endpoint("GET", "/api/chat/agents")
+    async def agents(self, identity: Identity) -> Answer:
+        return self._directory.agents()
+
     @endpoint("POST", SESSIONS, body=bodies.NewSession, status=201)
     async def create(
         self, identity: Identity, agent_id: int | None, title: str | None, metadata: Answer | None
@@ -58,6 +62,7 @@ class SessionRoutes:
         offset: int,
         cursor: str | None,
         everyone: bool,
+        handover: bool,
     ) -> Answer:
         return await self._directory.list(
             identity,
@@ -67,6 +72,7 @@ class SessionRoutes:
             offset=offset,
             cursor=cursor,
             everyone=everyone,
+            handover=handover,
         )
 
     @endpoint("GET", SESSION)

@@ -16,13 +16,14 @@ from server.namespaces.chat.models import ChatMessage, ChatParticipant, ChatSess
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which sessions: of a tenant, and of a participant where one is named; `before`: of last activity and id, those
-    that come behind it."""
+    that come behind it; `handover`: only those that wait for a person."""
 
     tenant: str | None
     user_id: str | None
     status: str | None = None
     agent_id: int | None = None
     before: tuple[datetime, int] | None = None
+    handover: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ def _matching(query: Select[Any], wanted: Wanted) -> Select[Any]:
         query = query.where(ChatSession.status != "deleted")
     if wanted.agent_id is not None:
         query = query.where(ChatSession.agent_id == wanted.agent_id)
+    if wanted.handover:
+        query = query.where(ChatSession.handover.is_not(None))
     return query
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from server.namespaces.copilot import schemas
+from server.namespaces.copilot import schemas, told
 from server.namespaces.copilot.planner.embedded import EmbeddedPlanner
 from server.namespaces.copilot.planner.planning import Planner
 from server.namespaces.copilot.service import MAX_RUNNING_PER_USER, CopilotService, Scope
 from server.realtime import rooms
 from server.realtime.connection import Connection
-from server.realtime.namespace import Namespace, event
+from server.realtime.events import event
+from server.realtime.namespace import Namespace
+from server.realtime.told import Ack
 
 QUERY_RATE = "queries"
 
@@ -22,6 +24,8 @@ CLARIFICATION = "clarification_request"
 
 class CopilotNamespace(Namespace):
     path = "/copilot"
+    tells = told.TELLS
+    requests = told.REQUESTS
 
     def __init__(
         self,
@@ -48,26 +52,31 @@ class CopilotNamespace(Namespace):
         await self.service.stop()
         await self._planner.close()
 
-    @event("query", schemas.Query, rate=QUERY_RATE)
+    @event("query", schemas.Query, rate=QUERY_RATE, ack=told.Started)
     async def query(self, connection: Connection, text: str, query_id: str | None) -> Mapping[str, object]:
+        """Asks something of the data that the client has: `processing` and `response`, or `error`, follow."""
         caller = _ConnectedCaller(self, connection)
         return {"query_id": await self.service.start(connection.identity.scope, text, query_id, caller)}
 
-    @event("cancel", schemas.Cancel)
+    @event("cancel", schemas.Cancel, ack=told.Cancelled)
     async def cancel(self, connection: Connection, query_id: str) -> Mapping[str, object]:
+        """Stops a query."""
         await self.service.cancel(connection.identity.scope, query_id)
         return {"query_id": query_id}
 
-    @event("available_data", schemas.AvailableData)
+    @event("available_data", schemas.AvailableData, ack=Ack)
     async def available_data(self, connection: Connection, request_id: str, datasets: object) -> None:
+        """The answer to `request_available_data`, where it is not its ack."""
         await self.answer(connection, AVAILABLE_DATA, request_id, {"datasets": datasets})
 
-    @event("api_result", schemas.ApiResult)
+    @event("api_result", schemas.ApiResult, ack=Ack)
     async def api_result(self, connection: Connection, request_id: str, data: object) -> None:
+        """The answer to `request_api`, where it is not its ack."""
         await self.answer(connection, API, request_id, {"data": data})
 
-    @event("human_response", schemas.HumanResponse)
+    @event("human_response", schemas.HumanResponse, ack=Ack)
     async def human_response(self, connection: Connection, request_id: str, answer: str) -> None:
+        """The answer to `clarification_request`, where it is not its ack."""
         await self.answer(connection, CLARIFICATION, request_id, {"answer": answer})
 
     async def tell_user(self, scope: Scope, event: str, payload: Mapping[str, object]) -> None:

@@ -18,6 +18,10 @@ MAX_FIELDS = 200
 class _Rows(fields.Field[list[Mapping[str, object]]]):
     """Objects of any fields; one check for each row, because there may be ten thousand."""
 
+    def json_schema(self) -> dict[str, object]:
+        row = {"type": "object", "maxProperties": MAX_FIELDS}
+        return {"type": "array", "maxItems": MAX_ROWS, "items": row}
+
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> list[Mapping[str, object]]:
@@ -33,6 +37,9 @@ class _Rows(fields.Field[list[Mapping[str, object]]]):
 
 class _Datasets(fields.List[Any]):
     """Counted before it is looked at: what is wrong with each of ten thousand is more than what they say."""
+
+    def json_schema(self) -> dict[str, object]:
+        return {"maxItems": MAX_DATASETS}
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> list[Any]:
         if isinstance(value, list) and len(value) > MAX_DATASETS:

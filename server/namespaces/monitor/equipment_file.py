@@ -86,7 +86,7 @@ class MachineTable(Payload):
             rf"[A-Za-z0-9_-]{{{CODE_LENGTH}}}\Z", error=f"Must be {CODE_LENGTH} letters, digits, - or _."
         ),
     )
-    name = Identifier(required=True)
+    name = Identifier(most=200, required=True)
     line = Identifier(load_default=None)
     group = Identifier(load_default=None)
     tags = _tags()

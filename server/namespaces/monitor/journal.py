@@ -227,12 +227,16 @@ class Journal:
                 await self._told.wait()
             number, deadline, event = self._events.popleft()
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(deadline), self._tried:
-                    await self._tried.wait_for(lambda: self._away or self._stored >= number)  # noqa: B023
+                async with asyncio.timeout_at(deadline):
+                    await self._tried_to_store(number)
             try:
                 await self._announce(event)
             except Exception:  # one that is not delivered may not be the last
                 log.exception("alarm not announced", alarm_id=event["alarm_id"])
+
+    async def _tried_to_store(self, number: int) -> None:
+        async with self._tried:
+            await self._tried.wait_for(lambda: self._away or self._stored >= number)
 
     async def _beat(self) -> None:
         """So that whoever reads next, and who asks, knows until when somebody watched."""

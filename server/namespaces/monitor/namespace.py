@@ -9,14 +9,15 @@ from typing import Protocol
 
 from server.errors import InvalidMessage, NotFound
 from server.identity import Identity
-from server.namespaces.monitor import catalogue, schemas
+from server.namespaces.monitor import catalogue, schemas, told
 from server.namespaces.monitor.filters import EVERYTHING, ROOM, Filter, Snapshot
 from server.namespaces.monitor.polling import Clock
 from server.namespaces.monitor.service import Journal, MonitorService
 from server.namespaces.monitor.sources import KINDS
 from server.realtime.connection import Connection
+from server.realtime.events import event
 from server.realtime.leases import Lease
-from server.realtime.namespace import Namespace, event
+from server.realtime.namespace import Namespace
 
 STATUS, ALARM = "equipment_status", "equipment_alarm"
 EVERY_MACHINE = "every machine"  # what a status conflates with: it tells of all that its reader wants to see
@@ -42,6 +43,7 @@ class AlarmService(Protocol):
 
 class MonitorNamespace(Namespace):
     path = "/monitor"
+    tells = told.TELLS
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class MonitorNamespace(Namespace):
 
     # -- events -------------------------------------------------------------------------------------------------
 
-    @event("subscribe", schemas.Subscribe)
+    @event("subscribe", schemas.Subscribe, ack=told.Shown)
     async def subscribe(
         self,
         connection: Connection,
@@ -140,7 +142,7 @@ class MonitorNamespace(Namespace):
         lines: Sequence[str] | None,
         statuses: Sequence[str] | None,
     ) -> Mapping[str, object]:
-        """Instead of what it saw before."""
+        """Narrows the status and the alarms to what all filters let through, instead of what it saw before."""
         machines = self.equipment.machines
         unknown = {
             "equipment": _unknown(equipment, {machine.code for machine in machines}),
@@ -150,9 +152,9 @@ class MonitorNamespace(Namespace):
             raise InvalidMessage(details={name: each for name, each in unknown.items() if each})
         return await self._subscribe(connection, Filter.of(equipment, lines, statuses))
 
-    @event("unsubscribe")
+    @event("unsubscribe", ack=told.Shown)
     async def unsubscribe(self, connection: Connection) -> Mapping[str, object]:
-        """Everything again."""
+        """All machines again."""
         return await self._subscribe(connection, EVERYTHING)
 
     async def _subscribe(self, connection: Connection, wanted: Filter) -> Mapping[str, object]:
@@ -160,24 +162,29 @@ class MonitorNamespace(Namespace):
         shown = (self.service.newest() or self.service.snapshot()).equipment(wanted)
         return {"equipment": [each["equipment_code"] for each in shown]}
 
-    @event("alarms", schemas.Alarms)
+    @event("alarms", schemas.Alarms, ack=told.Alarms)
     async def list_alarms(self, connection: Connection, state: str) -> Mapping[str, object]:
+        """The open ones, or the newest of those that are over."""
         return {"alarms": await self._kept().list_alarms(state == "active")}
 
-    @event("alarm_acknowledge", schemas.AlarmAcknowledge)
+    @event("alarm_acknowledge", schemas.AlarmAcknowledge, ack=told.AlarmAck)
     async def acknowledge_alarm(
         self, connection: Connection, alarm_id: str, comment: str | None
     ) -> Mapping[str, object]:
+        """Somebody knows of it. For operators and admins."""
         return {"alarm": await self._kept().acknowledge(connection.identity, alarm_id, comment)}
 
-    @event("alarm_shelve", schemas.AlarmShelve)
+    @event("alarm_shelve", schemas.AlarmShelve, ack=told.AlarmAck)
     async def shelve_alarm(
         self, connection: Connection, alarm_id: str, minutes: int, comment: str | None
     ) -> Mapping[str, object]:
+        """Nobody is to be bothered by it, nor by those of its kind that follow, for some minutes. For operators and
+        admins."""
         return {"alarm": await self._kept().shelve(connection.identity, alarm_id, minutes, comment)}
 
-    @event("alarm_unshelve", schemas.AlarmUnshelve)
+    @event("alarm_unshelve", schemas.AlarmUnshelve, ack=told.AlarmAck)
     async def unshelve_alarm(self, connection: Connection, alarm_id: str) -> Mapping[str, object]:
+        """Ends the shelf. For operators and admins."""
         return {"alarm": await self._kept().unshelve(connection.identity, alarm_id)}
 
     def _kept(self) -> AlarmService:

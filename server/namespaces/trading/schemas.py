@@ -130,7 +130,7 @@ def _event_name(value: str) -> None:
 class Message(Payload):
     """`idempotency_key`: what has the same again, of one user on one channel, is not published again."""
 
-    type = fields.String(load_default="message", validate=_event_name)
+    type = fields.String(load_default="message", validate=_event_name, metadata={"pattern": f"^{_TYPE.pattern}$"})
     data = fields.Raw(required=True, allow_none=True)
     idempotency_key = Identifier(allow_none=True, load_default=None)
 

@@ -208,6 +208,16 @@ class ClusterFanout(Fanout):
         """Of logs, and of what is held for Redis."""
         return self._dispatch.bounds
 
+    @property
+    def waits_for_redis(self) -> int:
+        """Events that it has not yet."""
+        return len(self._dispatch)
+
+    @property
+    def given_up(self) -> int:
+        """Events that other nodes were never told of, since the start."""
+        return self._dispatch.counters["lost"]
+
     def feed(self, namespace: str) -> Feed | None:
         """None: nobody is in it here."""
         return self._feeds.get(namespace)

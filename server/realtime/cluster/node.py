@@ -256,6 +256,11 @@ class Node:
 
     async def ask_all(self, verb: str, body: Body, *, patience: float = STALLED_SECONDS) -> list[Body]:
         """What the other nodes answer; who does not is left out. Without Redis there are none."""
+        answers = await self.ask_each(verb, body, patience=patience)
+        return [each for each in answers.values() if each is not None]
+
+    async def ask_each(self, verb: str, body: Body, *, patience: float = STALLED_SECONDS) -> Mapping[str, Body | None]:
+        """What each of the other nodes answers, None of one that does not. Without Redis there are none."""
 
         async def answer(node: str) -> Body | None:
             try:
@@ -265,13 +270,13 @@ class Node:
                 return None
 
         if not self.up:
-            return []
+            return {}
         try:
-            alive = await self.call("ZRANGE", self._alive, 0, -1)
+            alive = [each.decode() for each in await self.call("ZRANGE", self._alive, 0, -1)]
         except RedisAway:
-            return []
-        answers = await asyncio.gather(*[answer(each.decode()) for each in alive if each.decode() != self.id])
-        return [each for each in answers if each is not None]
+            return {}
+        others = [each for each in alive if each != self.id]
+        return dict(zip(others, await asyncio.gather(*map(answer, others)), strict=True))
 
     def will(self, key: str, verb: str, body: Body) -> None:
         """What another node is to do, as if it had been asked, should this one die before it withdraws the `key`."""

@@ -44,6 +44,7 @@ class Packet:
         "frame",
         "key",
         "parts",
+        "place",
         "replaced",
         "volatile",
     )
@@ -57,6 +58,7 @@ class Packet:
         self.parts = parts
         self.volatile = volatile
         self.key = key
+        self.place: tuple[str, Sequence[str]] | None = None  # the namespace and rooms it is for
         self.frame = frame(parts[0]) if len(parts) == 1 else b"".join(map(frame, parts))
         self._end = "}]"  # of the text, behind which `after` counts
         self._told: dict[Dialect, Packet | None] | None = None
@@ -76,6 +78,7 @@ class Packet:
         start = text[: -len(self._end)]
         packet = Packet(f'{start},"conflated":{replaced}{self._end}', volatile=True, key=self.key, counts=True)
         packet.replaced = replaced
+        packet.place = self.place
         packet._plain, packet._end = self._plain, self._end
         return packet
 
@@ -91,6 +94,7 @@ class Packet:
         told = None if said is None else Packet(said, volatile=self.volatile, key=self.key, counts=self.counts)
         if told is not None:
             told._end = "}"
+            told.place = self.place
             told.replaced = self.replaced
             if self._plain is not self:  # this one counts already; what replaces another is to count once
                 told._plain = self._plain.told(dialect) or told

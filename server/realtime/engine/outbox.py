@@ -44,6 +44,23 @@ class Reader(Protocol):
         """It fell too far behind; nothing more is sent to it."""
 
 
+class Watch(Protocol):
+    """Who wants to know how far behind a reader is, and what it misses. Told only where a reader does not keep up."""
+
+    def on_attached(self) -> None:
+        """To a websocket, after it was watched."""
+
+    def on_behind(self, messages: int, size: int) -> None: ...
+
+    def on_caught_up(self, peak_messages: int, peak_bytes: int) -> None: ...
+
+    def on_missed(self, packet: Packet, how: str) -> None:
+        """It was `dropped`, or `conflated`: a newer one took its place."""
+
+    def on_discarded(self, packets: list[Packet], size: int) -> None:
+        """All that waited, before `Reader.on_overflow`."""
+
+
 class Outbox:
     """While its reader keeps up, packets pass through, or wait for its next poll. Of what waits for a reader that is
     behind, volatile ones go behind all others, the newest of each key. All is bounded in number and bytes: a full
@@ -64,7 +81,10 @@ class Outbox:
         "_wake",
         "only",
         "packets",
+        "peak_bytes",
+        "peak_messages",
         "state",
+        "watch",
     )
 
     def __init__(self, outlet: Outlet, reader: Reader) -> None:
@@ -81,9 +101,17 @@ class Outbox:
         self._fd = -1
         self._spilled = True
         self._wake: asyncio.Future[None] | None = None
+        self.watch: Watch | None = None
+        self.peak_messages = 0  # that ever waited
+        self.peak_bytes = 0
 
     def __len__(self) -> int:
         return (self.only is not None) + len(self.packets) + len(self._volatile or ())
+
+    @property
+    def waiting_bytes(self) -> int:
+        """That wait here or in the transport."""
+        return self._bytes + (0 if self._transport is None else self._transport.get_write_buffer_size())
 
     def put(self, packet: Packet) -> None:
         if self.state & _OWES:
@@ -122,6 +150,8 @@ class Outbox:
             if transport.get_extra_info("sslcontext") is None:
                 self._fd = connected.fileno()
         self._go_on(_NO_TRANSPORT)
+        if self.watch is not None:
+            self.watch.on_attached()
 
     def pause(self) -> None:
         """The socket takes no more."""
@@ -149,6 +179,8 @@ class Outbox:
         self.state |= _SHUT
         self._fd = -1
         self._reader = None
+        self._catch_up()
+        self.watch = None
 
     def flush(self, joined: dict[tuple[object, ...], bytes]) -> None:
         """At the end of a turn. `joined` holds what others with the same packets have joined already."""
@@ -199,6 +231,8 @@ class Outbox:
             self.state &= ~(CORKED | _BEHIND)
             self._grace = None
             self._let_go()
+            if not self.state & _BEHIND:
+                self._catch_up()
 
     def _write(self, data: bytes) -> None:
         """Straight to the kernel; by the transport only what the socket does not take. uvloop's own way there costs
@@ -236,12 +270,20 @@ class Outbox:
         if self._volatile is None:
             self._volatile = Volatile()
         before = self._volatile.bytes
-        if self._volatile.put(packet):
+        if (older := self._volatile.put(packet)) is not None:
             self._outlet.counters.conflated += 1
+            if self.watch is not None:
+                self.watch.on_missed(older, "conflated")
         self._bytes += self._volatile.bytes - before - len(packet.frame)
+
+    def _catch_up(self) -> None:
+        if self.watch is not None:
+            self.watch.on_caught_up(self.peak_messages, self.peak_bytes)
 
     def _fall_behind(self) -> None:
         self.state |= _BEHIND
+        if self.watch is not None:
+            self.watch.on_behind(len(self), self._bytes)
         packets, self.packets = self.packets, []
         for packet in packets:
             if packet.volatile:
@@ -256,11 +298,17 @@ class Outbox:
         if self._grace is not None:
             most += self._grace[0]
             most_bytes += self._grace[1]
+        if len(self) > self.peak_messages:
+            self.peak_messages = len(self)
+        if self._bytes > self.peak_bytes:
+            self.peak_bytes = self._bytes
         while len(self) > 1 and (self._bytes > most_bytes or len(self) > most):  # one of any size may go
             if not self.state & _BEHIND:
                 self._fall_behind()
             elif not self._drop_volatile():
                 self.state |= _SHUT
+                if self.watch is not None:
+                    self.watch.on_discarded(self.packets, self._bytes)
                 self.packets = []
                 self._bytes = 0
                 self._outlet.counters.too_slow += 1
@@ -273,8 +321,10 @@ class Outbox:
         if self._volatile is None:
             return False
         before = self._volatile.bytes
-        if not self._volatile.drop():
+        if (dropped := self._volatile.drop()) is None:
             return False
+        if self.watch is not None:
+            self.watch.on_missed(dropped, "dropped")
         self._bytes -= before - self._volatile.bytes
         self._outlet.counters.dropped += 1
         if self._volatile.owes:
@@ -314,6 +364,7 @@ class Outbox:
             self._forget_volatile()
             self._grace = None
             self.state &= ~_BEHIND
+            self._catch_up()
         return taken
 
     async def wait(self, seconds: float | None) -> None:

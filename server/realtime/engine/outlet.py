@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Protocol
 
 from server.realtime.engine.frames import Packet
@@ -63,6 +64,7 @@ class Outlet:
         self._volatile_rests_until = 0.0
         self._release: asyncio.Handle | None = None
         self._releases_at = 0.0
+        self._timed: list[tuple[float, Callable[[float], None]]] = []
 
     def broadcast(self, packet: Packet, outboxes: Iterable[Corked]) -> None:
         """As `put` of each, in one go: this loop is what a message costs beside its `send`."""
@@ -84,6 +86,11 @@ class Outlet:
         self._bytes += len(packet.frame)
         self.schedule(volatile=packet.volatile)
 
+    def time(self, written: Callable[[float], None]) -> None:
+        """Tells how many seconds it takes from now until what is put next was given to its sockets, but those that
+        take no more."""
+        self._timed.append((perf_counter(), written))
+
     def schedule(self, *, volatile: bool) -> None:
         """The release of what is corked, the last of which is `volatile` or not."""
         if self._bytes > MOST_CORKED_BYTES:
@@ -97,6 +104,8 @@ class Outlet:
             loop = asyncio.get_running_loop()
             self._releases_at = at
             self._release = loop.call_at(at, self.release) if at > loop.time() else loop.call_soon(self.release)
+        else:
+            self._timed.clear()  # it went to nobody whose socket takes it now
 
     def release(self) -> None:
         if self._release is not None:
@@ -107,6 +116,10 @@ class Outlet:
         joined: dict[tuple[object, ...], bytes] = {}
         for outbox in corked:
             outbox.flush(joined)
+        if self._timed:
+            timed, self._timed, now = self._timed, [], perf_counter()
+            for then, written in timed:
+                written(now - then)
         rest = min(len(corked) * SEND_SECONDS, MOST_REST_SECONDS)
         if rest >= 0.001:  # the sends come after this, and then as long a rest
             self._rests_until = asyncio.get_running_loop().time() + 2 * rest

@@ -216,9 +216,41 @@ class Engine:
             raise protocol.unavailable()
         agreed = self._agree(request) if wants_websocket else None
         session = Session(self.generate_id(), self, self.outlet)
+        session.send(frames.Packet(protocol.OPEN + orjson.dumps(self._handshake(session, agreed)).decode()))
+        return await self._begin(request, session, agreed)
+
+    async def open_plain(
+        self, request: web.Request, dialect: Dialect, opened: Callable[[Session], Awaitable[None]]
+    ) -> web.StreamResponse:
+        """A WebSocket without Engine.IO. What `opened` does comes before anything is read of it. Raises Refused."""
+        if self._stopping:
+            raise protocol.unavailable()
+        agreed = self._agree(request)
+        session = PlainSession(self.generate_id(), self, self.outlet, dialect)
+
+        async def enter() -> None:
+            if not session.closed:  # since it was served, by who had the turn before
+                await opened(session)
+
+        try:
+            if len(self.sessions) < self.max_sessions:
+                return await self._begin(request, session, agreed, enter)
+            self._accept(request, agreed).close(protocol.TRY_LATER)
+        except ConnectionError:  # the client is gone; there is nobody to answer
+            return web.Response(status=400)
+        return seams.Handed()
+
+    async def _begin(
+        self,
+        request: web.Request,
+        session: Session,
+        agreed: handshake.Agreement | None,
+        first: Callable[[], Awaitable[None]] | None = None,
+    ) -> web.StreamResponse:
+        """On what was agreed, or by polling where nothing was; `first` as of `Websocket.serve`. Raises Refused to who
+        polls; a websocket is told in its own way."""
         self.sessions[session.id] = session
         try:
-            session.send(frames.Packet(protocol.OPEN + orjson.dumps(self._handshake(session, agreed)).decode()))
             work = self._handlers["connect"](session, request)
             if work is not None:
                 await work
@@ -228,7 +260,7 @@ class Engine:
             if agreed is None:
                 with self._tracked():
                     return await polling.take(request, session, self._most_bytes)
-            self._accept(request, agreed).serve(session)
+            self._accept(request, agreed).serve(session, first)
         except Refused:
             session.end(self.reason.TRANSPORT_ERROR)
             if agreed is None:
@@ -238,53 +270,6 @@ class Engine:
             session.end(self.reason.TRANSPORT_ERROR)
             raise
         return seams.Handed()
-
-    async def open_plain(
-        self, request: web.Request, dialect: Dialect, opened: Callable[[Session], Awaitable[None]]
-    ) -> web.StreamResponse:
-        """A WebSocket without Engine.IO. What `opened` does comes before anything is read of it."""
-        try:
-            if self._stopping:
-                raise protocol.unavailable()
-            agreed = self._agree(request)
-            if len(self.sessions) < self.max_sessions:
-                await self._serve_plain(request, agreed, dialect, opened)
-            else:
-                self._accept(request, agreed).close(protocol.TRY_LATER)
-        except ConnectionError:  # the client is gone; there is nobody to answer
-            return web.Response(status=400)
-        except Refused as refused:
-            return web.Response(status=refused.status, text=refused.message)
-        return seams.Handed()
-
-    async def _serve_plain(
-        self,
-        request: web.Request,
-        agreed: handshake.Agreement,
-        dialect: Dialect,
-        opened: Callable[[Session], Awaitable[None]],
-    ) -> None:
-        session = PlainSession(self.generate_id(), self, self.outlet, dialect)
-        self.sessions[session.id] = session
-
-        async def enter() -> None:
-            if not session.closed:  # since it was served, by who had the turn before
-                await opened(session)
-
-        try:
-            work = self._handlers["connect"](session, request)
-            if work is not None:
-                await work
-            if not session.closed:
-                self._heartbeat.add(session.id, self._clock())
-                self._set_timer()
-            self._accept(request, agreed).serve(session, enter)
-        except Refused:
-            session.end(self.reason.TRANSPORT_ERROR)
-            self._accept(request, agreed).close(protocol.TRY_LATER)
-        except BaseException:
-            session.end(self.reason.TRANSPORT_ERROR)
-            raise
 
     @contextmanager
     def _tracked(self) -> Iterator[None]:

@@ -31,14 +31,14 @@ class Volatile:
         """As they would go."""
         return iter(self._waiting.values())
 
-    def put(self, packet: Packet) -> bool:
-        """Whether it replaced another."""
+    def put(self, packet: Packet) -> Packet | None:
+        """The one that it replaced."""
         key = packet if packet.key is None else packet.key
         older = self._waiting.get(key)
         newer = packet if older is None else packet.after(older)
         self.bytes += len(newer.frame) - (0 if older is None else len(older.frame))
         self._waiting[key] = newer
-        return older is not None
+        return older
 
     def take(self, count: int) -> list[Packet]:
         """The next so many."""
@@ -46,10 +46,10 @@ class Volatile:
         self.bytes -= sum(len(packet.frame) for packet in taken)
         return taken
 
-    def drop(self) -> bool:
-        """The oldest, one that nothing can replace before others; whether there was one."""
+    def drop(self) -> Packet | None:
+        """The oldest, one that nothing can replace before others; None where there is none."""
         if not self._waiting:
-            return False
+            return None
         oldest = itertools.islice(self._waiting.items(), MOST_SEARCHED)
         key = next((key for key, each in oldest if each.key is None), next(iter(self._waiting)))
         dropped = self._waiting.pop(key)
@@ -59,7 +59,7 @@ class Volatile:
             self._missed[key] = dropped
             if len(self._missed) > MOST_MISSED:
                 del self._missed[next(iter(self._missed))]
-        return True
+        return dropped
 
     # -- what was dropped, and nobody was told of ---------------------------------------------------------------
 

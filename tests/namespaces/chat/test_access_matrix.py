@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 import socketio
 
+from server.http.pages import PAGES
 from tests.conftest import Connect, Serve
 from tests.support import running
 from tests.support.client import Client
@@ -114,6 +115,7 @@ PARTICIPANTS = SESSION + "/participants"
 LEAVING = f"DELETE {PARTICIPANTS}/{{user_id}}"
 
 ROUTES = [
+    Row("GET /api/chat/agents", "++++" "+++" "+"),
     Row(f"POST {SESSIONS}", "++++" "+++" "+", sends=json_body()),
     Row(f"GET {SESSIONS}", "++--" "---" "+"),
     Row(f"GET {SESSIONS}", "FF++" "F--" "+", sends=lambda ids: {"params": {"everyone": "true"}}, note="of everyone"),
@@ -258,11 +260,23 @@ async def test_routes(desk: Desk, by_route: Call, connect: Connect) -> None:
 def routes(desk: Desk) -> set[str]:
     """Chat's, which are all but a few; GET has HEAD with it."""
     others = ("/socket.io", "/health", "/readyz", "/api/dev/", "/api/channels", "/api/groups", "/api/monitor")
-    others += ("/api/trading", "/api/users", "/api/admin", "/api/v1/chat/ws/", "/ws/")
+    others += (
+        "/api/trading",
+        "/api/users",
+        "/api/admin",
+        "/api/v1/chat/ws/",
+        "/ws/",
+        "/asyncapi.json",
+        "/api/about",
+        "/assets/",
+    )
     return {
         f"{route.method} {route.resource.canonical}"
         for route in desk.server.app.router.routes()
-        if route.resource is not None and route.method != "HEAD" and not route.resource.canonical.startswith(others)
+        if route.resource is not None
+        and route.method != "HEAD"
+        and not route.resource.canonical.startswith(others)
+        and route.resource.canonical not in (*PAGES, "/favicon.svg")
     }
 
 

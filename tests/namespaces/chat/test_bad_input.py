@@ -361,7 +361,7 @@ async def test_what_is_no_body(server: Running) -> None:
 async def test_files_and_forms_of_no_kind(server: Running, connect: Connect) -> None:
     await (await connect(server, "/chat", "alice")).call("join", {"session_id": "s1"})
     alice = Rest(server.url)
-    for file_id in ("a", "%00", "%ff", "..", "..%2f..%2fetc%2fpasswd", "file_" + "0" * 32, "a" * 5_000, quote(EMOJI)):
+    for file_id in ("a", "%00", "%ff", "..%2f..%2fetc%2fpasswd", "file_" + "0" * 32, "a" * 5_000, quote(EMOJI)):
         for end in ("", "/thumb"):
             assert (await alice.get(f"/files/{file_id}{end}")).error == (404, "NOT_FOUND")
 

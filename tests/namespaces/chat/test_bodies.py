@@ -31,6 +31,7 @@ def test_a_list_of_sessions() -> None:
         "offset": 0,
         "cursor": None,
         "everyone": False,
+        "handover": False,
     }
     asked = {"status": "archived", "agent_id": "1", "limit": "200", "offset": "100000", "everyone": "true"}
     assert load(bodies.SessionsQuery, asked) == {
@@ -40,6 +41,7 @@ def test_a_list_of_sessions() -> None:
         "offset": 100_000,
         "cursor": None,
         "everyone": True,
+        "handover": False,
     }
 
 

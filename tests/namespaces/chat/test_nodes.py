@@ -10,12 +10,12 @@ from typing import Any
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from server.app import ROSTER
 from server.realtime.cluster.presence import ClusterPresence
 from tests.conftest import Connect, Serve
 from tests.support.client import Client
 from tests.support.present import until
 from tests.support.redis import RedisServer
+from tests.support.rest import connections
 from tests.support.running import Running
 
 OPERATOR = ("operator",)
@@ -60,7 +60,7 @@ def told(client: Client) -> list[tuple[str, str]]:
 
 async def lists(server: Running, *users: str) -> bool:
     """A node that has just started is not known yet."""
-    return [each.user_id for each in await server.app[ROSTER].connections()] == [*users]
+    return [each["user_id"] for each in await connections(server)] == [*users]
 
 
 async def shows(redis: Redis, key: str, wanted: Callable[[Any], bool]) -> None:

@@ -115,6 +115,15 @@ async def test_sessions_of_no_agent_and_of_none_that_there_is(serve: Serve) -> N
     assert list(refused.body["error"]["details"]) == ["agent_id"]
 
 
+async def test_the_agents_there_are_and_sessions_of_people_only(serve: Serve) -> None:
+    alice = Rest((await serve()).url)
+    offered = (await alice.get("/api/chat/agents")).body
+    support = {"id": 1, "name": "Support Bot", "avatar_url": "/avatars/support-bot.png", "answers": True}
+    assert offered == {"agents": [support], "default_agent_id": 1}
+    assert (await alice.post(SESSIONS, {})).body["agent_id"] == 1
+    assert (await alice.post(SESSIONS, {"agent_id": 0})).body["agent_id"] is None
+
+
 async def test_sessions_are_paged_while_others_come(server: Running) -> None:
     alice = Rest(server.url)
     made = [(await alice.post(SESSIONS, {"title": f"{number}"})).body["session_id"] for number in range(5)]
@@ -153,6 +162,13 @@ async def test_staff_see_everyones_sessions_and_nobody_else(alice: Rest) -> None
     assert (await Rest(alice.url, "bob").get(SESSIONS, everyone="true")).error == (403, "FORBIDDEN")
     stranger = Rest(alice.url, "olga", roles=("operator",), tenant="acme")
     assert (await stranger.get(SESSIONS, everyone="true")).body["total"] == 0
+    for _ in range(2):  # who waits for a person, until one has come
+        assert (await olga.get(SESSIONS, everyone="true", handover="true")).body["total"] == 0
+        await alice.post(f"{S1}/handover", {"reason": "help"})
+        waiting = (await olga.get(SESSIONS, everyone="true", handover="true")).body["sessions"]
+        assert [each["session_id"] for each in waiting] == ["s1"]
+        await olga.post(f"{S1}/handover/accept")
+        await olga.post(f"{S1}/handover/return")
 
 
 # -- messages -------------------------------------------------------------------------------------------------------

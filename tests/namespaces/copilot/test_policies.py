@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 import websockets
 
-from server.app import ROSTER
 from server.namespaces.copilot import namespace
 from server.namespaces.copilot.schemas import MAX_DATASETS
 from server.namespaces.copilot.service import MAX_RUNNING_PER_USER
@@ -25,6 +24,7 @@ from tests.support.copilot import COSTS, EVENT_OF, GCP, ROWS, copilot
 from tests.support.managers import node_of, until, until_up, vanish
 from tests.support.planner import Straight
 from tests.support.redis import RedisServer
+from tests.support.rest import connections
 from tests.support.running import Running, token
 
 OFFERED = {"datasets": [COSTS]}
@@ -268,12 +268,12 @@ async def test_who_is_connected_is_known_on_every_node(start: Start, call: Call,
     here, there = await start()
     alice, _ = await call(here, doors[0], "alice"), await call(there, doors[1], "bob")
     for server in (here, there):
-        listed = await server.app[ROSTER].connections()
-        assert [(each.user_id, each.namespace) for each in listed] == [("alice", "/copilot"), ("bob", "/copilot")]
-        assert len({each.node for each in listed}) == len({here.url, there.url})
+        listed = await connections(server)
+        assert [(each["user_id"], each["namespace"]) for each in listed] == [("alice", "/copilot"), ("bob", "/copilot")]
+        assert len({each["node"] for each in listed}) == len({here.url, there.url})
     await alice.close()
     await gone(here, 1 if here is there else 0)
-    assert [each.user_id for each in await there.app[ROSTER].connections()] == ["bob"]
+    assert [each["user_id"] for each in await connections(there)] == ["bob"]
 
 
 @MIXED

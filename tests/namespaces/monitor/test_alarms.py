@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 
 import pytest
@@ -12,7 +11,7 @@ from server.namespaces.monitor import records
 from server.namespaces.monitor.alarms import AlarmService
 from server.namespaces.monitor.damping import Alarm
 from server.storage.database import Database
-from tests.support.equipment import BOTH, MACHINES, PRESS, WELDER, Board, after, fill, opened
+from tests.support.equipment import BOTH, MACHINES, PRESS, WELDER, Board, after, fill
 
 OLGA = Identity("olga", "acme", frozenset({"operator"}))
 ADA = Identity("ada", None, frozenset({"admin"}))
@@ -34,22 +33,15 @@ class Desk:
             await records.store(db, [], alarms, {}, None)
 
 
-@pytest.fixture
-def url(request: pytest.FixtureRequest) -> str:
-    found: str = request.getfixturevalue(getattr(request, "param", "sqlite_url"))
-    return found
-
-
 @pytest_asyncio.fixture
-async def desk(url: str) -> AsyncIterator[Desk]:
-    async with opened(url) as database:
-        await fill(database, (WELDER, 0, "idle"), (WELDER, 1, "error"))
-        desk = Desk(database)
-        await desk.raised(
-            Alarm("open", WELDER.code, "error", after(1)),
-            Alarm("over", PRESS.code, "disconnected", after(0), cleared_at=after(2)),
-        )
-        yield desk
+async def desk(database: Database) -> Desk:
+    await fill(database, (WELDER, 0, "idle"), (WELDER, 1, "error"))
+    desk = Desk(database)
+    await desk.raised(
+        Alarm("open", WELDER.code, "error", after(1)),
+        Alarm("over", PRESS.code, "disconnected", after(0), cleared_at=after(2)),
+    )
+    return desk
 
 
 async def test_only_staff_may_act_and_only_on_what_there_is(desk: Desk) -> None:

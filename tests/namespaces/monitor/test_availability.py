@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-import pytest_asyncio
 
 from server.errors import InvalidMessage, NotFound
 from server.namespaces.monitor import availability
@@ -15,22 +13,10 @@ from server.namespaces.monitor.availability import STATUSES, Availability
 from server.namespaces.monitor.catalogue import Machine
 from server.namespaces.monitor.shifts import Shifts
 from server.storage.database import Database
-from tests.support.equipment import BOTH, MACHINES, NOON, PRESS, WELDER, after, fill, opened, past
+from tests.support.equipment import BOTH, MACHINES, NOON, PRESS, WELDER, after, fill, past
 
 SHIFTS = Shifts(ZoneInfo("America/New_York"), (("day", time(6)), ("evening", time(14)), ("night", time(22))))
 HOUR = 3600.0
-
-
-@pytest.fixture
-def url(request: pytest.FixtureRequest) -> str:
-    found: str = request.getfixturevalue(getattr(request, "param", "sqlite_url"))
-    return found
-
-
-@pytest_asyncio.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    async with opened(url) as database:
-        yield database
 
 
 def at(database: Database, seconds: float, shifts: Shifts = SHIFTS) -> Availability:

@@ -169,6 +169,7 @@ async def test_nobody_s_filters_are_kept(serve: Serve, connect: Connect) -> None
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.undeclared("alarms of fewer fields")
 async def test_a_filter_has_room_in_few_rooms(serve: Serve, connect: Connect) -> None:
     """As many alarms' rooms as a connection may not enter are one."""
     server = await serve(MONITOR_PERIOD=0.1, WS_MAX_ROOMS=10)
@@ -182,6 +183,7 @@ async def test_a_filter_has_room_in_few_rooms(serve: Serve, connect: Connect) ->
     await client.expect("equipment_alarm")
 
 
+@pytest.mark.undeclared("alarms of fewer fields")
 async def test_who_comes_back_sees_what_it_asked_for(serve: Serve) -> None:
     server = await serve(MONITOR_PERIOD=PERIOD)
     async with raw_socket(server.url) as raw:
@@ -210,6 +212,7 @@ async def hears(client: Client, count: int) -> list[int]:
     return [each["n"] for each in client.payloads("equipment_alarm")]
 
 
+@pytest.mark.undeclared("alarms of fewer fields")
 async def test_alarms_come_to_whoever_wants_to_see_the_machine_on_all_nodes(serve: Serve, connect: Connect) -> None:
     """And who drops and comes back on another node sees there what it asked for on the first."""
     async with RedisServer() as redis:
@@ -283,6 +286,7 @@ CALLS: Sequence[tuple[str, dict[str, object], object]] = [
 ]
 
 
+@pytest.mark.undeclared("alarms of fewer fields")
 async def test_what_is_done_about_alarms(serve: Serve, connect: Connect) -> None:
     server = await serve(MONITOR_PERIOD=3600)
     operator = await connect(server, "/monitor", "bob", roles=("operator",))

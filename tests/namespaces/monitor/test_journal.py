@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from structlog.testing import capture_logs
 
 from server.namespaces.monitor import journal, records
@@ -16,19 +15,7 @@ from server.namespaces.monitor.journal import Journal
 from server.namespaces.monitor.watch import Change
 from server.storage.database import Database
 from tests.support.client import PATIENCE
-from tests.support.equipment import BOTH, MACHINES, PRESS, WELDER, Board, after, fill, opened
-
-
-@pytest.fixture
-def url(request: pytest.FixtureRequest) -> str:
-    found: str = request.getfixturevalue(getattr(request, "param", "sqlite_url"))
-    return found
-
-
-@pytest_asyncio.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    async with opened(url) as database:
-        yield database
+from tests.support.equipment import BOTH, MACHINES, PRESS, WELDER, Board, after, fill
 
 
 class Sleeps:

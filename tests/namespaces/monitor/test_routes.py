@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from server.app import _authority  # the rules for tokens that a whole server has
 from server.http import middleware
 from server.http.api import Api
 from server.namespaces.monitor import records, schemas
@@ -22,6 +21,7 @@ from server.namespaces.monitor.history import History
 from server.namespaces.monitor.routes import routes
 from server.namespaces.monitor.schemas import Reading
 from server.namespaces.monitor.shifts import Shifts
+from server.parts import authority  # the rules for tokens that a whole server has
 from server.realtime.admission import Admission
 from server.realtime.limits import RateLimits
 from tests.support import running
@@ -63,7 +63,7 @@ async def plant(sqlite_url: str, request: pytest.FixtureRequest) -> AsyncIterato
         history = History(database, MACHINES, alarms, lambda: shown, now=lambda: after(3600))
         availability = Availability(database, MACHINES, Shifts(), now=lambda: after(3600))
         limits = RateLimits({})
-        admission = Admission(_authority(running.settings(), None), limits, max_connections=1)
+        admission = Admission(authority(running.settings(), None), limits, max_connections=1)
         app = web.Application(middlewares=[middleware.errors])
         api = Api(admission, limits, max_body=10_000)
         app.add_routes(routes(history, availability, alarms, api, require_auth=getattr(request, "param", False)))

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from server.identity import Identity
 from server.namespaces.trading import groups
@@ -23,16 +22,6 @@ from tests.support.running import Running
 ADMIN = ("admin",)
 DESK = "/api/groups/desk-1"
 CHANNEL = "group:desk-1"
-
-
-@pytest_asyncio.fixture
-async def server(serve: Serve) -> Running:
-    return await serve(TRADING_FEED="none")
-
-
-@pytest.fixture
-def root(server: Running) -> Rest:
-    return Rest(server.url, "root", roles=ADMIN)
 
 
 def of(server: Running) -> Groups:

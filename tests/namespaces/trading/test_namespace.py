@@ -16,16 +16,6 @@ from tests.support.redis import RedisServer
 from tests.support.running import Running
 
 
-@pytest.fixture
-async def server(serve: Serve) -> Running:
-    return await serve(TRADING_FEED="none")
-
-
-@pytest.fixture
-async def publisher(server: Running, connect: Connect) -> Client:
-    return await connect(server, "/trading", "feed", roles=("publisher",))
-
-
 def failure(ack: Any) -> str:
     assert ack["ok"] is False, ack
     return str(ack["error"]["code"])

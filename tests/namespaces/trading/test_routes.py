@@ -18,11 +18,6 @@ ALERTS = "/api/channels/alerts/messages"
 
 
 @pytest.fixture
-async def server(serve: Serve) -> Running:
-    return await serve(TRADING_FEED="none")
-
-
-@pytest.fixture
 def feed(server: Running) -> Rest:
     return Rest(server.url, "feed", roles=("publisher",))
 

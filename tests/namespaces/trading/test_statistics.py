@@ -18,16 +18,6 @@ ADMIN, PUBLISHER = ("admin",), ("publisher",)
 CHANNELS, STATS, CLIENTS = "/api/channels", "/api/trading/stats", "/api/trading/clients"
 
 
-@pytest.fixture
-async def server(serve: Serve) -> Running:
-    return await serve(TRADING_FEED="none")
-
-
-@pytest.fixture
-def root(server: Running) -> Rest:
-    return Rest(server.url, "root", roles=ADMIN)
-
-
 def sid(client: Client) -> str:
     return str(client.sio.get_sid("/trading"))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from tests.conftest import Connect, Serve
 from tests.support.chatting import start
 from tests.support.client import Client
@@ -22,16 +20,6 @@ async def tick(publisher: Client, symbol: str, price: int) -> Any:
 
 def prices(client: Client) -> list[tuple[str, int]]:
     return [(each["channel"], each["data"]["price"]) for each in client.payloads("tick")]
-
-
-@pytest.fixture
-async def server(serve: Serve) -> Running:
-    return await serve(TRADING_FEED="none")
-
-
-@pytest.fixture
-async def publisher(server: Running, connect: Connect) -> Client:
-    return await connect(server, "/trading", "feed", roles=("publisher",))
 
 
 async def test_the_ack_has_the_newest_of_every_channel_and_events_follow(

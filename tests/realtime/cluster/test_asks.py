@@ -28,6 +28,8 @@ from tests.support.recovering import raw_connect
 from tests.support.redis import RedisServer
 from tests.support.running import Running
 
+pytestmark = pytest.mark.undeclared("questions of fewer fields")
+
 LONG = 60.0  # seconds: never waited out
 RIGHT = {"answer": "that one"}
 

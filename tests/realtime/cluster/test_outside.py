@@ -21,6 +21,8 @@ from tests.support.managers import node_of, until_up
 from tests.support.redis import RedisServer
 from tests.support.running import Running
 
+pytestmark = pytest.mark.undeclared("what others tell by Redis")
+
 
 @pytest_asyncio.fixture
 async def redis() -> AsyncIterator[RedisServer]:

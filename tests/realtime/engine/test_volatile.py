@@ -14,7 +14,7 @@ from tests.support.outboxes import tick, told
 
 def test_the_newest_takes_the_place_of_its_key() -> None:
     waiting = Volatile()
-    assert [waiting.put(each) for each in (tick(1), tick(1, "B"), tick(2))] == [False, False, True]
+    assert [bool(waiting.put(each)) for each in (tick(1), tick(1, "B"), tick(2))] == [False, False, True]
     assert [(each.key, told(each)["seq"]) for each in waiting] == [("A", 2), ("B", 1)]
     assert waiting.bytes == sum(len(each.frame) for each in waiting)
     [first] = waiting.take(1)

@@ -18,6 +18,7 @@ from server.realtime.connection import Connection
 from server.realtime.engine.outbox import Outbox
 from server.realtime.engine.session import Session
 from server.realtime.fanout import Member
+from server.realtime.insight.hooks import Insight
 from server.realtime.packets import Packet
 from tests.conftest import Connect
 from tests.realtime.fuzz.garbage import Garbage
@@ -129,7 +130,7 @@ def resident_bytes() -> int:
 async def flood(connect: Connect, frames: int, seed: int) -> None:
     print(f"FUZZ_SEED={seed}")  # noqa: T201 - shown when it fails
     with structlog.testing.capture_logs() as logs:
-        async with serving() as (server, namespace):
+        async with serving(insight=Insight(record_seconds=0)) as (server, namespace):  # remembers nobody who is gone
             clients = [await connect(server, "/echo", "bob", transports=[kind]) for kind in ("websocket", "polling")]
 
             def quiet() -> dict[str, int]:

@@ -1,26 +1,20 @@
-"""The backend for language models: any endpoint that speaks OpenAI's chat completions.
-
-The `openai` package is imported only when an agent needs it: it takes 0.7 s and 30 MB.
-"""
+"""The backend for language models: any endpoint that speaks OpenAI's chat completions."""
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import itertools
-import logging
-import random
 import re
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
-from server.errors import AgentUnavailable, ConfigError, HandlerTimeout
+from server.errors import ConfigError
+from server.llm.endpoint import BrokenOff, EmptyReply, Endpoint
+from server.llm.endpoint import Options as EndpointOptions
 from server.namespaces.chat.agents import context, knowledge, markers
 from server.namespaces.chat.agents.backend import (
     CONTINUE,
@@ -33,10 +27,8 @@ from server.namespaces.chat.agents.lookup import Found, Lookup
 from server.namespaces.chat.agents.ranking import is_korean
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI, AsyncStream
+    from openai import AsyncStream
     from openai.types.chat import ChatCompletionChunk
-
-log = structlog.get_logger(__name__)
 
 PROMPT = """\
 You answer customers of this service in a support chat, briefly and politely, in the language they write in. \
@@ -45,28 +37,19 @@ DOCUMENTS = "What there is to know about the service; rest your answer on it:"
 CONNECTING_KOREAN = "상담원에게 연결해 드리겠습니다. 잠시만 기다려 주세요."
 CONNECTING = "I am connecting you with a person; please wait a moment."
 
-BACKOFF_SECONDS = 0.5  # before the first retry; twice as long before each further one
-MAX_BACKOFF_SECONDS = 8.0
-
 _KEY = re.compile(r"[!-~]{0,500}")
-_CODE = re.compile(r"[\w.-]{1,60}")
 _OURS = frozenset({"model", "messages", "stream", "stream_options", "n"})
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(EndpointOptions):
     """An agent's options in `agents.toml`; `api_key` comes from the environment. Durations are in seconds."""
 
-    model: str
-    api_key: str = ""
-    base_url: str | None = None
     system_prompt: str = PROMPT
     knowledge: str | None = None  # a folder: what it has on a question goes with it
     budget: int = 4_000  # tokens of a prompt, by `context.tokens`
-    connect_timeout: float = 5.0
     first_token_timeout: float = 30.0  # with all retries
     token_timeout: float = 20.0
-    retries: int = 2
     usage: bool = True  # ask the endpoint what an answer cost; a few do not know that field
     parameters: Mapping[str, object] | None = None  # further fields of a request, as the endpoint names them
 
@@ -96,34 +79,23 @@ def build(config: Path, options: Mapping[str, object]) -> OpenAI:
         known: Options = _Options().load(options)
     except ValidationError as error:
         raise ConfigError(f"the openai backend's options: {error.normalized_messages()}") from None
-    if not known.api_key and known.base_url is None:
-        raise ConfigError("the openai backend needs OPENAI_API_KEY, or a base_url that asks for none")
     entries = knowledge.load(config / known.knowledge) if known.knowledge else []
-    backend = OpenAI(known, entries)
+    backend = OpenAI(Endpoint(known, whose="agent"), known, entries)
     if context.tokens(backend.instructions) > known.budget // 2:
         raise ConfigError(f"the openai backend's budget of {known.budget} tokens is too small for its system prompt")
     return backend
 
 
 class OpenAI:
-    def __init__(
-        self,
-        options: Options,
-        entries: Sequence[knowledge.Entry] = (),
-        *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        """`now` in seconds since 1970. Raises ConfigError."""
+    def __init__(self, endpoint: Endpoint, options: Options, entries: Sequence[knowledge.Entry] = ()) -> None:
+        """It closes the endpoint."""
         self.instructions = f"{options.system_prompt}\n\n{markers.INSTRUCTIONS}"
         self.options = options
         self._lookup = Lookup(entries)
-        self._sleep = sleep
-        self._now = now
-        self._client = _client(options)
+        self._endpoint = endpoint
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._endpoint.close()
 
     async def answer(self, question: Question) -> AsyncGenerator[str | Verdict, None]:
         messages, found = self._prompt(question)
@@ -146,7 +118,7 @@ class OpenAI:
         if rest:
             yield rest
         elif empty:
-            raise self._unavailable(EmptyAnswer())
+            raise self._endpoint.unavailable(EmptyReply())
         yield Verdict(
             marks.intent,
             HANDOVER if marks.handover else CONTINUE,
@@ -173,38 +145,22 @@ class OpenAI:
 
     async def _begin(self, messages: Sequence[Mapping[str, str]]) -> tuple[_Reading, str]:
         """The answer and its first piece. Only here is it tried again: afterwards the client has seen something."""
+        seconds = self.options.first_token_timeout
         try:
-            async with asyncio.timeout(self.options.first_token_timeout) as limit:
-                for attempt in itertools.count():
-                    try:
-                        return await self._attempt(messages)
-                    except Exception as error:
-                        delay = self._delay(error, attempt)
-                        left = (limit.when() or 0) - asyncio.get_running_loop().time()
-                        if delay is None or delay > left or attempt == self.options.retries:
-                            raise self._unavailable(error, attempts=attempt + 1) from None
-                    await self._sleep(delay)
+            async with asyncio.timeout(seconds):
+                return await self._endpoint.persist(partial(self._attempt, messages), seconds=seconds)
         except TimeoutError:
             pass
-        raise self._late("first piece")
+        raise self._endpoint.late("first piece")
 
     async def _attempt(self, messages: Sequence[Mapping[str, str]]) -> tuple[_Reading, str]:
-        reading = _Reading(await self._client.chat.completions.create(**self._request(messages)))
+        usage = {"stream_options": {"include_usage": True}} if self.options.usage else {}
+        reading = _Reading(await self._endpoint.stream(messages=messages, extra_body=self.options.parameters, **usage))
         try:
             return reading, await reading.next()
         except BaseException:
             await reading.close()
             raise
-
-    def _request(self, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-        usage = {"stream_options": {"include_usage": True}} if self.options.usage else {}
-        return {
-            "model": self.options.model,
-            "messages": messages,
-            "stream": True,
-            "extra_body": self.options.parameters,
-            **usage,
-        }
 
     async def _next(self, reading: _Reading) -> str:
         try:
@@ -213,53 +169,11 @@ class OpenAI:
         except TimeoutError:
             if reading.finished:  # what is late is only what it cost
                 return ""
-            raise self._late("next piece") from None
+            raise self._endpoint.late("next piece") from None
         except Exception as error:
             if reading.finished:
                 return ""
-            raise self._unavailable(error) from None
-
-    def _delay(self, error: Exception, attempt: int) -> float | None:
-        """Seconds until it is worth trying again; None if it is not."""
-        import openai
-
-        backoff = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempt)
-        jittered = backoff * random.uniform(0.75, 1)  # noqa: S311 - it spreads load
-        if isinstance(error, openai.APIStatusError):
-            if error.code == "insufficient_quota" or not (error.status_code == 429 or error.status_code >= 500):
-                return None
-            asked = _retry_after(error.response.headers, self._now())
-            return jittered if asked is None else asked
-        return jittered if isinstance(error, openai.APIConnectionError | BrokenOff) else None
-
-    def _late(self, what: str) -> HandlerTimeout:
-        log.warning("agent's endpoint is silent", model=self.options.model, waited_for=what)
-        return HandlerTimeout("The agent took too long")
-
-    def _unavailable(self, error: Exception, **fields: object) -> AgentUnavailable:
-        """Its words stay out of the log: endpoints like to repeat the key and the conversation."""
-        code = str(getattr(error, "code", None) or "")
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        log.warning(
-            "agent's endpoint failed",
-            model=self.options.model,
-            error=type(error).__name__,
-            cause=type(cause).__name__,
-            status=getattr(error, "status_code", None),
-            code=code if _CODE.fullmatch(code) and code != self.options.api_key else None,
-            **fields,
-        )
-        return AgentUnavailable()
-
-
-class BrokenOff(Exception):
-    """The endpoint ended an answer without saying that it is whole."""
-
-
-class EmptyAnswer(Exception):
-    """The endpoint ended an answer without a word in it."""
+            raise self._endpoint.unavailable(error) from None
 
 
 class _Reading:
@@ -287,33 +201,3 @@ class _Reading:
     async def close(self) -> None:
         """Ends the request too, if it is not at its end."""
         await self._stream.close()
-
-
-def _client(options: Options) -> AsyncOpenAI:
-    try:
-        import httpx2
-        import openai
-    except ImportError:
-        raise ConfigError("the openai backend needs the extra llm: pip install 'atrium[llm]'") from None
-    for name in ("openai", "httpx2"):  # they log whole conversations, and each request
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return openai.AsyncOpenAI(
-        api_key=options.api_key or "none",
-        base_url=options.base_url,
-        max_retries=0,  # `_begin` knows better what may be tried again, and for how long
-        timeout=httpx2.Timeout(None, connect=options.connect_timeout),
-        http_client=openai.DefaultAioHttpClient(),
-    )
-
-
-def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds, from a number or a date."""
-    value = headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - now
-        except ValueError:
-            return None
-    return max(0.0, seconds) if seconds == seconds else None  # NaN is no time

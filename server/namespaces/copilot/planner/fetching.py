@@ -88,7 +88,7 @@ async def fetch(
                 complete = len(again) > 1 or len(page) < limit
                 return Fetched(longest[: budget.rows], complete and len(longest) <= budget.rows)
             pages = True
-        size += len(str(page))
+        size += len(str(page).encode(errors="surrogatepass"))
         rows.extend(page)
         if len(rows) > budget.rows:
             return Fetched(rows[: budget.rows], complete=False)

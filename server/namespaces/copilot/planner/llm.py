@@ -14,10 +14,11 @@ from datetime import date
 from functools import partial
 
 from server.errors import AgentUnavailable, HandlerTimeout, LimitExceeded, NoData
-from server.namespaces.copilot.planner import llm_requests, llm_tools, phrases, words
+from server.llm.endpoint import Endpoint
+from server.namespaces.copilot.planner import llm_replies, llm_requests, llm_tools, phrases, words
 from server.namespaces.copilot.planner.answers import Answer
-from server.namespaces.copilot.planner.llm_endpoint import Call, Endpoint, Message, Reply
 from server.namespaces.copilot.planner.llm_prompt import Prompt
+from server.namespaces.copilot.planner.llm_replies import Call, Message, Reply
 from server.namespaces.copilot.planner.llm_requests import Limits, Requests, Result
 from server.namespaces.copilot.planner.llm_tools import TOOLS, Refused
 from server.namespaces.copilot.planner.planning import Client, Progress
@@ -41,7 +42,7 @@ class LanguageModelPlanner:
         today: Callable[[], date] = _today,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` is in seconds."""
+        """`clock` is in seconds. It closes the endpoint."""
         self._endpoint = endpoint
         self._limits = limits or Limits()
         self._today = today
@@ -107,7 +108,9 @@ class LanguageModelPlanner:
         return False
 
     async def _complete(self, conversation: _Conversation, limit: asyncio.Timeout, *, may_call: bool) -> Reply:
-        return await self._endpoint.complete(conversation.messages, TOOLS, may_call=may_call, seconds=_left(limit))
+        return await llm_replies.complete(
+            self._endpoint, conversation.messages, TOOLS, may_call=may_call, seconds=_left(limit)
+        )
 
 
 def _left(limit: asyncio.Timeout) -> float:

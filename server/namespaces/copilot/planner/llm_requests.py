@@ -16,7 +16,7 @@ from server.errors import NoData
 from server.namespaces.copilot.planner import fetching, llm_prompt, phrases, ranking, timeframe, words
 from server.namespaces.copilot.planner.answers import Answer, answer
 from server.namespaces.copilot.planner.fetching import Budget, Fetched
-from server.namespaces.copilot.planner.llm_endpoint import Call
+from server.namespaces.copilot.planner.llm_replies import Call
 from server.namespaces.copilot.planner.llm_tools import AvailableData, Clarification, Refused, Rows, read
 from server.namespaces.copilot.planner.planning import Client, Progress
 from server.namespaces.copilot.planner.ranking import Dataset

@@ -10,7 +10,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from server.namespaces.copilot.planner.llm_endpoint import Call
+from server.namespaces.copilot.planner.llm_replies import Call
 from server.namespaces.copilot.planner.periods import Period
 
 AVAILABLE_DATA = "request_available_data"

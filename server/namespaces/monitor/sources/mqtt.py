@@ -19,40 +19,28 @@ from server.errors import ConfigError
 from server.namespaces.monitor.catalogue import Group, Kind, Machine
 from server.namespaces.monitor.rules import Value
 from server.namespaces.monitor.schemas import Reading
-from server.namespaces.monitor.sources import SourceError
+from server.namespaces.monitor.sources import SourceError, tags
 from server.namespaces.monitor.sources.mqtt_connection import Connection
-from server.namespaces.monitor.sources.tags import (
-    Number,
-    Placeholders,
-    faults,
-    filled,
-    password,
-    plain,
-    scaled,
-    usable,
-)
-from server.realtime.schema import Count, Flag, Identifier, Payload, Text
+from server.realtime.schema import Count, Flag, Identifier, Text
 
 LARGEST_PAYLOAD = 64 * 1024  # bytes that are looked into
 LONGEST_WAIT_SECONDS = 3.0  # to be connected and subscribed; the service's own limit is usually below
 MILLISECONDS_FROM = 10**11  # larger numbers of a time are not seconds
 
 
-class Options(Payload):
+class Options(tags.Login):
     """Of a group. `stale_after` and `lost_after` are seconds without a message for a machine; 0 is never."""
 
     host = Identifier(most=253, required=True)
     port = Count(least=1, most=65_535, load_default=None)
     tls = Flag(load_default=False)
     ca_file = Identifier(most=500, load_default=None)
-    user = Identifier(load_default=None)
-    password_env = Identifier(load_default=None)
     client_id = Identifier(most=14, load_default="atrium")
-    stale_after = Number(validate=validate.Range(min=0), load_default=5.0)
-    lost_after = Number(validate=validate.Range(min=0), load_default=30.0)
+    stale_after = tags.Number(validate=validate.Range(min=0), load_default=5.0)
+    lost_after = tags.Number(validate=validate.Range(min=0), load_default=30.0)
 
 
-class Tag(Payload):
+class Tag(tags.Scaled):
     """`path` leads to the value in a JSON document, `axes.0.load`; without one the payload is the value. `default`
     holds until one is heard."""
 
@@ -60,8 +48,6 @@ class Tag(Payload):
     path = Text(most=500, load_default=None)
     time_path = Text(most=500, load_default=None)
     default = fields.Raw(load_default=None)
-    scale = Number(load_default=1.0)
-    offset = Number(load_default=0.0)
 
 
 @dataclass(slots=True)
@@ -93,7 +79,7 @@ class MqttSource:
         self._machines = group.machines
         self._rules = group.rules
         self._options = group.options
-        self._password = password(group)
+        self._password = tags.password(group)
         self._tls = tls_context(group)
         self._clock = clock
         self._heard: dict[str, _Heard] = {}
@@ -141,8 +127,8 @@ class MqttSource:
             defaults = {name: tag["default"] for name, tag in machine.tags.items() if tag["default"] is not None}
             heard = self._heard[machine.code] = _Heard(defaults)
             for name, tag in machine.tags.items():
-                path, time_path = (tag[key] and filled(tag[key], machine) for key in ("path", "time_path"))
-                listeners = self._listeners.setdefault(filled(tag["topic"], machine), [])
+                path, time_path = (tag[key] and tags.filled(tag[key], machine) for key in ("path", "time_path"))
+                listeners = self._listeners.setdefault(tags.filled(tag["topic"], machine), [])
                 listeners.append(_Listener(heard, name, tag, path, time_path))
 
     def _hear(self, topic: str, payload: bytes) -> None:
@@ -150,13 +136,13 @@ class MqttSource:
         document = parsed(payload)
         for heard, name, tag, path, time_path in self._listeners.get(topic, ()):
             heard.at = now
-            value = plain(found(document, path))
+            value = tags.plain(found(document, path))
             if value is None:
                 self.useless_messages += 1
                 heard.useless.add(name)
                 continue
             heard.useless.discard(name)
-            heard.values[name] = scaled(value, tag)
+            heard.values[name] = tags.scaled(value, tag)
             at = None if time_path is None else moment(found(document, time_path))
             if at is None:
                 heard.times.pop(name, None)
@@ -167,7 +153,7 @@ class MqttSource:
         heard = self._heard[machine.code]
         missing = next((tag for name, tag in machine.tags.items() if name not in heard.values), None)
         if missing is not None:
-            topic = filled(missing["topic"], machine)
+            topic = tags.filled(missing["topic"], machine)
             what = "the broker refuses" if topic in self._refused else "nothing useful yet on"
             return SourceError(f"{what} {topic}")
         if heard.at is None:
@@ -212,9 +198,9 @@ def moment(value: object) -> datetime | None:
     """Of an ISO 8601 text, or of seconds or milliseconds since 1970; None of anything else."""
     try:
         if isinstance(value, str):
-            return usable(datetime.fromisoformat(value))
+            return tags.usable(datetime.fromisoformat(value))
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return usable(datetime.fromtimestamp(value / 1000 if value > MILLISECONDS_FROM else value, UTC))
+            return tags.usable(datetime.fromtimestamp(value / 1000 if value > MILLISECONDS_FROM else value, UTC))
     except (ValueError, OverflowError, OSError):
         pass
     return None
@@ -232,15 +218,15 @@ def tls_context(group: Group) -> ssl.SSLContext | None:
 
 
 def check(group: Group) -> Iterator[str]:
-    yield from faults(group, "topic", "path", "time_path")
+    yield from tags.faults(group, "topic", "path", "time_path")
     if group.options["ca_file"] is not None and not group.options["tls"]:
         yield "ca_file: Needs tls = true."
     for machine in group.machines:
         for name, tag in machine.tags.items():
             if "+" in tag["topic"] or "#" in tag["topic"]:
                 yield f"{machine.code}: tags.{name}.topic: Must be one topic, without + and #."
-            if tag["default"] is not None and plain(tag["default"]) is None:
+            if tag["default"] is not None and tags.plain(tag["default"]) is None:
                 yield f"{machine.code}: tags.{name}.default: Must be a number, a text, true or false."
 
 
-KIND = Kind(Options, Placeholders, Tag, MqttSource, check)
+KIND = Kind(Options, tags.Placeholders, Tag, MqttSource, check)

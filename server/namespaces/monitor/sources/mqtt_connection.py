@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -71,7 +72,7 @@ class Connection(asyncio.Protocol):
         for start in range(0, len(topics), TOPICS_AT_ONCE):
             some = topics[start : start + TOPICS_AT_ONCE]
             wanted = [(topic, QOS) for topic in some]
-            reasons = await self._ask(lambda wanted=wanted: self._engine.subscribe(wanted))  # type: ignore[misc]
+            reasons = await self._ask(partial(self._engine.subscribe, wanted))
             refused += [topic for topic, reason in zip(some, reasons, strict=False) if reason.is_failure]
         # Brokers answer in order, and everybody may unsubscribe from what they never subscribed to.
         await self._ask(lambda: self._engine.unsubscribe(FENCE))

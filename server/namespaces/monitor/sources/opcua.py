@@ -23,18 +23,8 @@ from marshmallow import ValidationError, fields, validate, validates
 from server.namespaces.monitor.catalogue import Group, Kind, Machine
 from server.namespaces.monitor.rules import Rules, Value
 from server.namespaces.monitor.schemas import Quality, Reading
-from server.namespaces.monitor.sources import SourceError
-from server.namespaces.monitor.sources.tags import (
-    Number,
-    Placeholders,
-    faults,
-    filled,
-    password,
-    plain,
-    scaled,
-    usable,
-)
-from server.realtime.schema import Identifier, Payload, Text
+from server.namespaces.monitor.sources import SourceError, tags
+from server.realtime.schema import Identifier, Text
 
 MOST_NODES = 500  # in one request: decoding the answer holds up the event loop for 5 ms
 LONGEST_WAIT_SECONDS = 3.0  # for a connection and for each answer; the service's own limit is usually below
@@ -56,15 +46,13 @@ _MOST_NODES = ua.NodeId(ua.Int32(ObjectIds.Server_ServerCapabilities_OperationLi
 logging.getLogger("asyncua").setLevel(logging.CRITICAL + 1)
 
 
-class Options(Payload):
+class Options(tags.Login):
     """Of a group. `namespace` is the URI of the one that nodes are in which do not say `ns=`. With a
     `security_policy`, any certificate of the server's is trusted unless `server_certificate` holds the only right
     one."""
 
     url = Identifier(most=500, required=True)
     namespace = Identifier(most=500, load_default=None)
-    user = Identifier(load_default=None)
-    password_env = Identifier(load_default=None)
     security_policy = fields.String(validate=validate.OneOf(POLICIES), load_default=None)
     security_mode = fields.String(validate=validate.OneOf(MODES), load_default="SignAndEncrypt")
     certificate = Identifier(most=500, load_default=None)
@@ -83,10 +71,8 @@ class Options(Payload):
             raise ValidationError("Must be like opc.tcp://host:4840, without a user.")
 
 
-class Tag(Payload):
+class Tag(tags.Scaled):
     node = Text(most=1000, required=True)
-    scale = Number(load_default=1.0)
-    offset = Number(load_default=0.0)
 
 
 class OpcUaSource:
@@ -95,7 +81,7 @@ class OpcUaSource:
         self._machines = group.machines
         self._rules = group.rules
         self._options = group.options
-        self._password = password(group)
+        self._password = tags.password(group)
         self._client: Client | None = None
         self._well = False  # its last answer was as it should be
         self._nodes: Mapping[str, Mapping[str, ua.NodeId]] = {}
@@ -173,7 +159,9 @@ class OpcUaSource:
         limit = _content(told[_MOST_NODES])
         most = min(limit, MOST_NODES) if isinstance(limit, int) and limit > 0 else MOST_NODES
         self._nodes = {
-            machine.code: {name: node_id(filled(tag["node"], machine), index) for name, tag in machine.tags.items()}
+            machine.code: {
+                name: node_id(tags.filled(tag["node"], machine), index) for name, tag in machine.tags.items()
+            }
             for machine in self._machines
         }
         wanted = list(dict.fromkeys(node for nodes in self._nodes.values() for node in nodes.values()))
@@ -185,9 +173,9 @@ class OpcUaSource:
 
 
 def reading(
-    tags: Mapping[str, Mapping[str, Any]], told: Mapping[str, ua.DataValue], rules: Rules
+    table: Mapping[str, Mapping[str, Any]], told: Mapping[str, ua.DataValue], rules: Rules
 ) -> Reading | SourceError:
-    """Of one machine. Its time is the oldest of those that its tags have."""
+    """Of one machine, whose tags `table` has. Its time is the oldest of those that its tags have."""
     values: dict[str, Value] = {}
     times: list[datetime] = []
     quality: Quality = "good"
@@ -197,10 +185,10 @@ def reading(
             quality = "stale"
         elif not status.is_good():
             return SourceError(f"{name}: {status.name}")
-        if (value := plain(_content(answer))) is None:
+        if (value := tags.plain(_content(answer))) is None:
             return SourceError(f"{name}: holds neither a number, a text nor a boolean")
-        values[name] = scaled(value, tags[name])
-        if (moment := usable(answer.SourceTimestamp)) is not None:
+        values[name] = tags.scaled(value, table[name])
+        if (moment := tags.usable(answer.SourceTimestamp)) is not None:
             times.append(moment)
     return rules.reading(values, quality, min(times, default=None))
 
@@ -218,14 +206,14 @@ def is_node(text: str) -> bool:
 
 
 def check(group: Group) -> Iterator[str]:
-    yield from faults(group, "node")
+    yield from tags.faults(group, "node")
     for name in ("certificate", "private_key"):
         if group.options["security_policy"] is not None and group.options[name] is None:
             yield f"{name}: A security_policy needs it."
     for machine in group.machines:
         for name, tag in machine.tags.items():
             with suppress(ValueError):  # told above
-                text = filled(tag["node"], machine)
+                text = tags.filled(tag["node"], machine)
                 if not is_node(text):
                     yield f"{machine.code}: tags.{name}.node: {text!r} is not like ns=2;s=name, i=85, g=…, or b=…"
 
@@ -247,4 +235,4 @@ def _content(answer: ua.DataValue) -> object:
     return None if answer.Value is None else answer.Value.Value
 
 
-KIND = Kind(Options, Placeholders, Tag, OpcUaSource, check)
+KIND = Kind(Options, tags.Placeholders, Tag, OpcUaSource, check)

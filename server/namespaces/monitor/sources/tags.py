@@ -1,5 +1,5 @@
 """What sources share: the numbers of their tables and, where tags are found by text and hold any plain value,
-placeholders, scaling, times, passwords. What a tag's text means is its source's."""
+placeholders, scaling, times, logins. What a tag's text means is its source's."""
 
 from __future__ import annotations
 
@@ -30,6 +30,20 @@ class Number(fields.Float):
         if isinstance(value, bool | str):
             raise self.make_error("invalid", input=value)
         return super()._deserialize(value, *args, **options)
+
+
+class Login(Payload):
+    """Of a group. A password stands in the environment, under the name that is told."""
+
+    user = Identifier(load_default=None)
+    password_env = Identifier(load_default=None)
+
+
+class Scaled(Payload):
+    """Of a tag."""
+
+    scale = Number(load_default=1.0)
+    offset = Number(load_default=0.0)
 
 
 class Placeholders(Payload):

@@ -1,12 +1,9 @@
-"""The options of `openai_backend`, and what it takes to have it at all."""
+"""The options of `openai_backend`."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import openai
 import pytest
 
 from server.errors import ConfigError
@@ -41,14 +38,3 @@ def test_options_it_cannot_work_with(tmp_path: Path, options: dict[str, object],
     with pytest.raises(ConfigError, match=complaint) as fault:
         openai_backend.build(tmp_path, options)
     assert "two words" not in str(fault.value)
-
-
-def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, openai.__name__, None)
-    with pytest.raises(ConfigError, match=r"extra llm.*atrium\[llm\]"):
-        openai_backend.build(tmp_path, {"model": "m", "api_key": "k"})
-
-
-def test_who_does_not_need_it_does_not_load_it() -> None:
-    code = "import sys; import server.namespaces.chat.agents.roster; sys.exit('openai' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

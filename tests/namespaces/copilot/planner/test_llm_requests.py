@@ -9,7 +9,7 @@ import pytest
 from server.errors import NoData
 from server.namespaces.copilot.planner import llm_requests
 from server.namespaces.copilot.planner.fetching import Fetched
-from server.namespaces.copilot.planner.llm_endpoint import Call
+from server.namespaces.copilot.planner.llm_replies import Call
 from server.namespaces.copilot.planner.llm_requests import Limits, Requests, Result
 from server.namespaces.copilot.planner.llm_tools import API, AVAILABLE_DATA, CLARIFICATION, Refused, Rows
 from tests.support.cloud_costs import TABLES, TODAY, DemoClient

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.namespaces.copilot.planner.llm_endpoint import Call
+from server.namespaces.copilot.planner.llm_replies import Call
 from server.namespaces.copilot.planner.llm_tools import (
     API,
     AVAILABLE_DATA,

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import paho.mqtt.client
 import pytest
 
 from server.namespaces.monitor.sources.mqtt_connection import KEEPALIVE_SECONDS, LARGEST_PACKET, Connection
+from tests.support.answering import answering
 from tests.support.mqtt_broker import SECRET, MqttBroker
 
 WELCOME = b"\x20\x02\x00\x00"
@@ -26,33 +27,11 @@ async def connection() -> AsyncIterator[tuple[Connection, asyncio.Queue[tuple[st
         connection.leave()
 
 
-@asynccontextmanager
-async def broker_that(answer: Callable[[bytes], bytes | None]) -> AsyncIterator[int]:
-    """Its port. It hangs up where there is no answer."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while (request := await reader.read(1000)) and (reply := answer(request)) is not None:
-                writer.write(reply)
-                await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
 async def test_messages_come_in_order_and_split_anyhow() -> None:
     messages = b"".join(b"\x30\x04" + TOPIC + bytes([number]) for number in b"123")
 
     async with (
-        broker_that(lambda request: WELCOME if request[0] == 0x10 else b"") as port,
+        answering(lambda request: WELCOME if request[0] == 0x10 else b"") as port,
         connection() as (mqtt, heard),
     ):
         await mqtt.open("127.0.0.1", port, None)
@@ -79,7 +58,7 @@ async def test_leaving_is_told_to_the_broker() -> None:
         seen.put_nowait(request)
         return WELCOME
 
-    async with broker_that(answer) as port:
+    async with answering(answer) as port:
         async with connection() as (mqtt, _):
             await mqtt.open("127.0.0.1", port, None)
             await seen.get()
@@ -103,7 +82,7 @@ GARBAGE: Mapping[str, bytes | None] = {
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 async def test_a_broker_that_makes_no_sense(garbage: bytes | None) -> None:
-    async with broker_that(lambda request: garbage) as port, connection() as (mqtt, _):
+    async with answering(lambda request: garbage) as port, connection() as (mqtt, _):
         with pytest.raises((ConnectionError, TimeoutError)):
             async with asyncio.timeout(0.2):
                 await mqtt.open("127.0.0.1", port, None)
@@ -125,7 +104,7 @@ async def test_nonsense_later_on_ends_it_or_is_passed_over(garbage: bytes) -> No
     def answer(request: bytes) -> bytes:
         return WELCOME if request[0] == 0x10 else garbage
 
-    async with broker_that(answer) as port, connection() as (mqtt, heard):
+    async with answering(answer) as port, connection() as (mqtt, heard):
         await mqtt.open("127.0.0.1", port, None)
         with pytest.raises((ConnectionError, TimeoutError)):
             async with asyncio.timeout(0.05):
@@ -134,7 +113,7 @@ async def test_nonsense_later_on_ends_it_or_is_passed_over(garbage: bytes) -> No
 
 
 async def test_what_is_too_large_is_not_received() -> None:
-    async with broker_that(lambda request: WELCOME) as port, connection() as (mqtt, _):
+    async with answering(lambda request: WELCOME) as port, connection() as (mqtt, _):
         await mqtt.open("127.0.0.1", port, None)
         mqtt.data_received(b"\x30\x81\x80\x40")
         assert not mqtt.attend()
@@ -151,7 +130,7 @@ async def test_a_broker_that_answers_no_pings(monkeypatch: pytest.MonkeyPatch) -
         seen.put_nowait(request)
         return WELCOME if request[0] == 0x10 else b""
 
-    async with broker_that(answer) as port, connection() as (mqtt, _):
+    async with answering(answer) as port, connection() as (mqtt, _):
         await mqtt.open("127.0.0.1", port, None)
         await seen.get()
         assert mqtt.attend()
@@ -163,7 +142,7 @@ async def test_a_broker_that_answers_no_pings(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_giving_up_while_it_connects() -> None:
-    async with broker_that(lambda request: b"") as port, connection() as (mqtt, _):
+    async with answering(lambda request: b"") as port, connection() as (mqtt, _):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await mqtt.open("127.0.0.1", port, None)

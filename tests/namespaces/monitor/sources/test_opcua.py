@@ -22,6 +22,7 @@ from server.namespaces.monitor.rules import Rules, parse
 from server.namespaces.monitor.schemas import Reading
 from server.namespaces.monitor.sources import KINDS, SourceError
 from server.namespaces.monitor.sources.opcua import KIND, OpcUaSource, is_node, reading
+from tests.support.answering import answering
 from tests.support.opcua_server import NAMESPACE, PASSWORD, USER, OpcUaServer
 from tests.support.ports import free_port
 from tests.support.proxy import Proxy
@@ -330,22 +331,11 @@ GARBAGE: Mapping[str, bytes | None] = {
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 async def test_what_is_no_opc_ua(garbage: bytes | None) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await reader.read(1000) and garbage is not None:
-                writer.write(garbage)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-    opcua = OpcUaSource(group(url=f"opc.tcp://127.0.0.1:{listening.sockets[0].getsockname()[1]}"))
-    for _ in range(2):
-        with pytest.raises((SourceError, TimeoutError)):
+    async with answering(lambda request: garbage) as port:
+        opcua = OpcUaSource(group(url=f"opc.tcp://127.0.0.1:{port}"))
+        for _ in range(2):
+            with pytest.raises((SourceError, TimeoutError)):
+                async with asyncio.timeout(0.1):
+                    await opcua.read()
             async with asyncio.timeout(0.1):
-                await opcua.read()
-        async with asyncio.timeout(0.1):
-            await opcua.close()
-    listening.close()
-    await listening.wait_closed()
+                await opcua.close()
