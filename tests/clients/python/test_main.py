@@ -1,21 +1,14 @@
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
-from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from tests.clients.python.cli.commands import cli, connected
 from tests.conftest import Serve
-from tests.support.process import Process, running
-from tests.support.running import Running
-
-
-def cli(url: str, *arguments: str, token: str = "") -> AbstractAsyncContextManager[Process]:
-    return running(
-        sys.executable, "-m", "clients.python", *arguments, ATRIUM_URL=url, ATRIUM_TOKEN=token, PYTHONUNBUFFERED="1"
-    )
+from tests.support.process import running
+from tests.support.recovering import abort
 
 
 @pytest.mark.parametrize(
@@ -86,8 +79,28 @@ async def test_a_server_that_goes_away_is_one_line(serve: Serve, arguments: list
         assert "Traceback" not in process.output
 
 
-async def connected(server: Running) -> None:
-    """The first client has come."""
-    while not len(server.realtime.manager):  # noqa: ASYNC110 - who comes tells nobody
-        await asyncio.sleep(0.02)
-    await asyncio.sleep(0.2)
+@pytest.mark.parametrize("command", [[], ["monitor"], ["watch"], ["chat"], ["ask"], ["load"]])
+async def test_help_has_examples_and_needs_no_server(command: list[str]) -> None:
+    async with cli("http://127.0.0.1:9", *command, "--help") as process:
+        assert await process.finish() == 0
+        assert "Examples:" in process.output
+
+
+async def test_a_policy_brings_a_script_back(serve: Serve) -> None:
+    server = await serve(TRADING_FEED_SPEED=20)
+    async with cli(server.url, "--reconnect", "default", "watch", "ticks:005930") as process:
+        await process.read_until("tick  ")
+        await abort(server)
+        process.output = ""
+        await process.read_until("tick  ")
+        process.signal(signal.SIGINT)
+        assert await process.finish() == 130
+
+
+async def test_a_reader_that_leaves_ends_it_quietly(serve: Serve) -> None:
+    server = await serve(MONITOR_PERIOD=0.05)
+    program = f"{sys.executable} -m clients.python monitor | head -1"
+    async with running("bash", "-c", program, ATRIUM_URL=server.url) as process:
+        assert await process.finish() == 0
+    assert "17 machines" in process.output
+    assert "Error" not in process.output

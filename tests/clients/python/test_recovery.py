@@ -5,10 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 import socketio
 
-from clients.python.connection import Connection, Lost, connect, connection
+from clients.python.connection import Connection
+from clients.python.policy import ReconnectPolicy
+from clients.python.recovery import Place, RecoveringClient
+from clients.python.tokens import TokenSource
 from server.realtime import recovery
 from server.realtime.rooms import room_name
 from tests.conftest import Serve
@@ -21,18 +25,14 @@ ROOM = room_name(None, "numbered", "1")
 
 
 class Listener:
-    """What a client's handlers were called with; a handler of one argument, as anybody writes it."""
+    """What a client's handlers were called with."""
 
     def __init__(self, opened: Connection, *events: str) -> None:
-        self.opened = opened
         self.heard: list[Any] = []
         self._greetings: asyncio.Queue[Any] = asyncio.Queue()
-        opened.on("connected", self._greetings.put)
+        opened.on("connected", self._greetings.put_nowait)
         for event in events:
-            opened.on(event, self._hear)
-
-    async def _hear(self, payload: Any) -> None:
-        self.heard.append(payload)
+            opened.on(event, self.heard.append)
 
     async def greeting(self) -> Any:
         async with asyncio.timeout(PATIENCE):
@@ -41,20 +41,29 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    server: Running, *events: str, namespace: str = "/echo", **options: Any
+    server: Running, *events: str, namespace: str = "/echo", delay: float = 0.0, **options: Any
 ) -> AsyncIterator[tuple[Connection, Listener, str]]:
     """And the connection's id."""
-    async with connection(namespace, recovery=True) as opened:
-        opened.socket.reconnection_delay = opened.socket.randomization_factor = 0
+    async with aiohttp.ClientSession() as http:
+        opened = Connection(
+            server.url,
+            namespace,
+            token=TokenSource(token(**options)),
+            policy=ReconnectPolicy(first=delay, longest=max(delay, 0.1)),
+            http=http,
+        )
         listener = Listener(opened, *events)
-        await connect(opened, server.url, token(**options))
-        yield opened, listener, (await listener.greeting())["connection_id"]
+        try:
+            await opened.open()
+            yield opened, listener, (await listener.greeting())["connection_id"]
+        finally:
+            await opened.close()
 
 
 def test_the_seams_are_where_they_were() -> None:
-    for name in ("_handle_connect", "_handle_event"):
+    for name in ("_handle_connect", "_handle_event", "_send_packet"):
         assert hasattr(socketio.AsyncClient, name), f"python-socketio moved {name}"
-    assert "__disconnect_final" in socketio.AsyncClient.reserved_events
+    assert socketio.AsyncClient().packet_class is socketio.packet.Packet
 
 
 async def test_it_goes_on_where_it_was_again_and_again() -> None:
@@ -76,16 +85,15 @@ async def test_it_goes_on_where_it_was_again_and_again() -> None:
             server.realtime.deliver("/echo", "news", {"n": 4 * number + 3}, room=ROOM)
         await opened.call("ping", {})
         assert [each["n"] for each in listener.heard] == list(range(20))
-        assert not opened.lost.is_set()
+        assert opened.state == "connected"
 
 
 async def test_a_session_that_is_gone_is_a_fresh_one() -> None:
     now = 0.0
     async with (
         serving(recovery=recovery.Bounds(), clock=lambda: now) as (server, namespace),
-        listening(server, "news") as (opened, listener, id),
+        listening(server, "news", delay=0.1) as (opened, listener, id),
     ):
-        opened.socket.reconnection_delay = 0.1
         await abort(server)
         await namespace.gone_event.wait()
         now = 1000.0
@@ -100,37 +108,43 @@ async def test_a_session_that_is_gone_is_a_fresh_one() -> None:
 async def test_who_is_sent_away_does_not_come_back() -> None:
     async with serving(recovery=recovery.Bounds()) as (server, _), listening(server) as (opened, _, id):
         await server.realtime.disconnect(id, namespace="/echo")
-        with pytest.raises(Lost):
-            await opened.until(asyncio.Event().wait())
+        async with asyncio.timeout(PATIENCE):
+            assert (await opened.ended()).code == "DISCONNECTED"
 
 
-async def test_texts_that_are_no_offsets_reach_handlers() -> None:
-    """A server without recovery says nothing of a `pid`."""
-    async with serving() as (server, _), listening(server) as (opened, _, id):
+async def test_who_says_goodbye_is_gone() -> None:
+    async with serving(recovery=recovery.Bounds()) as (server, _):
+        place = Place()
+        for _ in range(2):
+            client = RecoveringClient(place=place, reconnection=False, handle_sigint=False)
+            auth = client.asking({"token": token()})
+            await client.connect(server.url, namespaces=["/echo"], auth=auth, transports=["websocket"])
+            assert not client.recovered
+            await client.leave()
+
+
+@pytest.mark.parametrize("recovering", [None, recovery.Bounds()])
+async def test_what_is_no_offset_reaches_handlers(recovering: recovery.Bounds | None) -> None:
+    """A server without recovery says nothing of a `pid`; what asks for an answer has no offset."""
+    async with serving(recovery=recovering) as (server, _):
+        client = RecoveringClient(reconnection=False, handle_sigint=False)
         heard: asyncio.Queue[Any] = asyncio.Queue()
 
-        async def note(*arguments: Any) -> None:
+        async def note(*arguments: Any) -> list[Any]:
             heard.put_nowait(arguments)
-
-        opened.on("note", note)
-        await server.realtime.emit("note", ("one", "two"), to=id, namespace="/echo")
-        async with asyncio.timeout(PATIENCE):
-            assert await heard.get() == ("one", "two")
-
-
-async def test_a_question_keeps_all_it_came_with() -> None:
-    async with serving(recovery=recovery.Bounds()) as (server, _), listening(server) as (opened, _, id):
-
-        async def question(*arguments: Any) -> list[Any]:
             return list(arguments)
 
-        opened.on("question", question)
+        client.on("note", note, namespace="/echo")
+        auth = client.asking({"token": token()})
+        await client.connect(server.url, namespaces=["/echo"], auth=auth, transports=["websocket"])
+        id = client.get_sid("/echo")
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        await server.realtime.emit(
-            "question", ({"n": 1}, "text"), to=id, namespace="/echo", callback=answered.set_result
-        )
+        told = {"callback": answered.set_result} if recovering else {}
+        await server.realtime.emit("note", ({"n": 1}, "text"), to=id, namespace="/echo", **told)
         async with asyncio.timeout(PATIENCE):
-            assert await answered == [{"n": 1}, "text"]
+            assert await heard.get() == ({"n": 1}, "text")
+            assert not recovering or await answered == [{"n": 1}, "text"]
+        await client.leave()
 
 
 async def test_a_channel_of_a_whole_server(serve: Serve) -> None:
