@@ -1,0 +1,105 @@
+import type { Connection } from "./connection.js";
+import { AtriumError } from "./errors.js";
+import { http } from "./http.js";
+import type { PendingMessage } from "./outbox.js";
+import type { ChatMessage, Sent, SessionInfo } from "./types.js";
+
+export interface Page {
+  messages: ChatMessage[];
+  session?: SessionInfo | undefined;
+}
+
+const POLL_MS = 3000;
+const PAGE = 200;
+
+/** A session over HTTP: while there is no socket, and for its past. */
+export class Fallback {
+  #connection: Connection<"/chat">;
+  #sessionId: string;
+  #pollMs: number;
+  #path: string;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #running: object | undefined;
+  #last: (() => number | undefined) | undefined;
+  #banked: string | undefined;
+  #told: ((page: Page) => void) | undefined;
+
+  constructor(connection: Connection<"/chat">, sessionId: string, pollMs = POLL_MS) {
+    this.#connection = connection;
+    this.#sessionId = sessionId;
+    this.#pollMs = pollMs;
+    this.#path = `/api/chat/sessions/${encodeURIComponent(sessionId)}`;
+  }
+
+  /** Tells what is new, beginning with the newest messages there are, until `stop`. */
+  start(last: () => number | undefined, told: (page: Page) => void): void {
+    this.#last = last;
+    this.#told = told;
+    void this.#poll({});
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#running = undefined;
+  }
+
+  /** `isNew`: perhaps nobody has joined the session yet, and only the bank's way makes one by its id. */
+  async send({ client_message_id, content, metadata, file_id }: PendingMessage, isNew: boolean): Promise<Sent> {
+    if (file_id) throw new AtriumError("NOT_CONNECTED");
+    const body = { client_message_id, content, ...(metadata && { metadata }) };
+    const say = () => http(this.#connection, "POST", `${this.#path}/messages`, body);
+    try {
+      return (this.#banked === client_message_id && (await this.#find(content))) || (await say());
+    } catch (error) {
+      if (!isNew || codeOf(error) !== "FORBIDDEN") throw error;
+    }
+    this.#banked = client_message_id; // it knows no such ids: whether it was said must be looked up
+    try {
+      const asked = { session_id: this.#sessionId, user_message: content };
+      await http(this.#connection, "POST", "/api/v1/chat/message", asked);
+    } catch (error) {
+      if (codeOf(error) !== "CONFLICT") throw error; // the session is there, and nobody answers in it
+    }
+    return (await this.#find(content)) ?? (await say());
+  }
+
+  read(seq: number): Promise<unknown> {
+    return http(this.#connection, "POST", `${this.#path}/read`, { seq });
+  }
+
+  before(seq: number, limit: number): Promise<{ messages: ChatMessage[]; has_more: boolean }> {
+    return http(this.#connection, "GET", `${this.#path}/messages?limit=${limit}&before=${seq}`);
+  }
+
+  async #find(content: string): Promise<Sent | undefined> {
+    const page = await http(this.#connection, "GET", `${this.#path}/messages?limit=${PAGE}`).catch(() => undefined);
+    const message = (page?.messages as ChatMessage[] | undefined)?.findLast(
+      (each) => each.sender_type === "user" && each.content === content,
+    );
+    return (
+      message && { message_id: message.message_id, seq: message.seq, created_at: message.created_at, status: "sent" }
+    );
+  }
+
+  async #poll(running: object): Promise<void> {
+    this.stop();
+    this.#running = running;
+    let more = false;
+    try {
+      const last = this.#last?.();
+      const after = last === undefined ? "" : `&after=${last}`;
+      const page = await http(this.#connection, "GET", `${this.#path}/messages?limit=${PAGE}${after}`);
+      const session = last === undefined ? await http(this.#connection, "GET", this.#path) : undefined;
+      if (this.#running !== running) return;
+      this.#told?.({ messages: page.messages, session });
+      more = after !== "" && page.has_more;
+    } catch {
+      // It is away, or not made yet: the next poll will tell
+    }
+    if (this.#running === running) this.#timer = setTimeout(() => void this.#poll(running), more ? 0 : this.#pollMs);
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof AtriumError ? error.code : undefined;
+}

@@ -1,0 +1,177 @@
+import { AtriumError, isPassing } from "./errors.js";
+import type { Sent } from "./types.js";
+
+/** What was said and is not acked: it is sent until it is, with the same `client_message_id`. */
+export interface PendingMessage {
+  client_message_id: string;
+  content: string;
+  metadata?: Record<string, unknown>;
+  /** Of a file that was uploaded before. */
+  file_id?: string;
+  created_at: string;
+  user_id?: string;
+  /** It was refused for good; `retry` or `discard` it. */
+  error?: AtriumError | undefined;
+}
+
+/** `localStorage` is one. Each message has an item of its own, so that tabs do not overwrite each other's. */
+export type MessageStorage = Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">;
+
+interface Entry {
+  message: PendingMessage;
+  settle?: { resolve: (sent: Sent) => void; reject: (error: AtriumError) => void };
+  /** It is stored: its `message` came before its ack. */
+  seen?: boolean;
+}
+
+const MOST = 200;
+const LONGEST_WAIT_MS = 30_000;
+const MOST_FAULTS = 5; // of the server, until it is taken for the message's
+
+/** Sends one after the other, in order. Whoever has it says when it can, and how. */
+export class Outbox {
+  #prefix: string;
+  #storage: MessageStorage | undefined;
+  #deliver: (message: PendingMessage) => Promise<Sent>;
+  #changed: (sent?: Sent) => void;
+  #entries: Entry[] = [];
+  #sending: Entry | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #tries = 0;
+  #open = false;
+  userId: string | undefined;
+
+  constructor(
+    prefix: string,
+    storage: MessageStorage | undefined,
+    deliver: (message: PendingMessage) => Promise<Sent>,
+    changed: (sent?: Sent) => void,
+  ) {
+    this.#prefix = prefix;
+    this.#storage = storage;
+    this.#deliver = deliver;
+    this.#changed = changed;
+    this.#entries = this.#stored().map((message) => ({ message }));
+  }
+
+  /** In the order of sending, but for those that are seen as messages already. */
+  get pending(): PendingMessage[] {
+    return this.#mine().flatMap((entry) => (entry.seen ? [] : [entry.message]));
+  }
+
+  /** Resolves when it is stored. Rejects when it is refused for good, or there are too many. */
+  add(message: PendingMessage): Promise<Sent> {
+    if (this.#entries.length >= MOST) {
+      return Promise.reject(new AtriumError("LIMIT_EXCEEDED"));
+    }
+    const entry: Entry = { message: { ...message, ...(this.userId && { user_id: this.userId }) } };
+    const sent = new Promise<Sent>((resolve, reject) => {
+      entry.settle = { resolve, reject };
+    });
+    sent.catch(() => {}); // `pending` tells it too
+    this.#entries.push(entry);
+    this.#store(entry.message);
+    this.#changed();
+    void this.#next();
+    return sent;
+  }
+
+  retry(id: string): void {
+    for (const entry of this.#entries) {
+      if (entry.message.client_message_id === id) entry.message = { ...entry.message, error: undefined };
+    }
+    this.#changed();
+    void this.#next();
+  }
+
+  discard(id: string): void {
+    const entry = this.#entries.find(({ message }) => message.client_message_id === id);
+    if (!entry || entry === this.#sending) return;
+    entry.settle?.reject(new AtriumError("CLOSED"));
+    this.#remove(entry);
+  }
+
+  /** From now on, until `pause`. */
+  start(): void {
+    this.#open = true;
+    this.#tries = 0;
+    void this.#next();
+  }
+
+  pause(): void {
+    this.#open = false;
+    clearTimeout(this.#timer);
+  }
+
+  /** A message of this user was told: if it is the one being sent, its ack is still to come. */
+  see(content: string): boolean {
+    const entry = this.#sending;
+    if (!entry || entry.message.content !== content) return false;
+    entry.seen = true;
+    return true;
+  }
+
+  #mine(): Entry[] {
+    return this.#entries.filter(({ message }) => !message.user_id || !this.userId || message.user_id === this.userId);
+  }
+
+  async #next(): Promise<void> {
+    clearTimeout(this.#timer);
+    if (!this.#open || this.#sending) return;
+    const entry = this.#mine().find(({ message }) => !message.error);
+    if (!entry) return;
+    this.#sending = entry;
+    let wait = 0;
+    try {
+      const sent = await this.#deliver(entry.message);
+      this.#tries = 0;
+      entry.settle?.resolve(sent);
+      this.#remove(entry, sent);
+    } catch (cause) {
+      const error = cause as AtriumError;
+      entry.seen = false;
+      if (isPassing(error) && !(error.code === "INTERNAL" && this.#tries >= MOST_FAULTS)) {
+        wait = Math.max(error.retryAfter ?? 0, Math.min(LONGEST_WAIT_MS, 500 * 2 ** this.#tries++));
+      } else {
+        this.#tries = 0;
+        entry.message = { ...entry.message, error };
+        entry.settle?.reject(error);
+        this.#changed();
+      }
+    } finally {
+      this.#sending = undefined;
+    }
+    if (wait) this.#timer = setTimeout(() => void this.#next(), wait);
+    else void this.#next();
+  }
+
+  #remove(entry: Entry, sent?: Sent): void {
+    this.#entries = this.#entries.filter((each) => each !== entry);
+    try {
+      this.#storage?.removeItem(this.#prefix + entry.message.client_message_id);
+    } catch {}
+    this.#changed(sent);
+  }
+
+  /** A full or forbidden storage costs only its surviving a reload. */
+  #store(message: PendingMessage): void {
+    try {
+      this.#storage?.setItem(this.#prefix + message.client_message_id, JSON.stringify(message));
+    } catch {}
+  }
+
+  #stored(): PendingMessage[] {
+    const found: PendingMessage[] = [];
+    for (let index = 0; index < (this.#storage?.length ?? 0); index++) {
+      try {
+        const key = this.#storage?.key(index) ?? "";
+        if (!key.startsWith(this.#prefix)) continue;
+        const message = JSON.parse(this.#storage?.getItem(key) ?? "");
+        if (message.content && this.#prefix + message.client_message_id === key) found.push(message);
+      } catch {
+        // Somebody else wrote that
+      }
+    }
+    return found.sort((one, other) => (one.created_at < other.created_at ? -1 : 1)).slice(0, MOST);
+  }
+}
