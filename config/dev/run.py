@@ -22,7 +22,7 @@ def main() -> None:
     os.environ.setdefault("DEBUG", "true")
 
     from server.__main__ import cli
-    from server.app import development_mint
+    from server.parts import development_mint
     from server.settings import SettingsError, load
 
     try:
@@ -72,7 +72,16 @@ def device(*, wanted: bool) -> Iterator[None]:
 def manual(port: int, token: str) -> str:
     url, plain = f"http://localhost:{port}", f"ws://localhost:{port}"
     return textwrap.dedent(f"""
-        Atrium serves {url} (Ctrl-C stops it). In another terminal:
+        Atrium serves {url} (Ctrl-C stops it). In a browser, as anybody you like:
+
+          {url}/            what runs here, a token
+          {url}/chat        sessions with people and a FAQ bot
+          {url}/trading     prices as they come
+          {url}/monitor     17 machines, also for a wall
+          {url}/copilot     questions about data in your browser
+          {url}/admin       nodes, connections, rooms, latencies
+
+        In another terminal:
 
           export ATRIUM_URL={url}
           export ATRIUM_TOKEN={token}

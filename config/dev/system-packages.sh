@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the tests need of the system: PostgreSQL, Redis, Node. Installs what is missing by apt when root, else names it.
+# What the tests need of the system: PostgreSQL, Redis, Node, Chromium. Installs what is missing by apt when root, else names it.
 set -euo pipefail
 
 missing=()
@@ -7,6 +7,7 @@ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
+[ -x /usr/bin/chromium ] || missing+=(chromium)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

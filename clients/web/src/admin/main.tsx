@@ -1,0 +1,5 @@
+import "./admin.css";
+import { start } from "../shell/start";
+import { Admin } from "./admin";
+
+start("admin", <Admin />);

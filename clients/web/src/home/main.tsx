@@ -1,0 +1,5 @@
+import "./home.css";
+import { start } from "../shell/start";
+import { Home } from "./home";
+
+start("home", <Home />, { open: true });
