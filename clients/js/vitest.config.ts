@@ -6,6 +6,6 @@ export default defineConfig({
     globalSetup: "test/support/setup.ts",
     testTimeout: 30_000,
     hookTimeout: 40_000,
-    fileParallelism: false, // each starts servers
+    maxWorkers: 2, // each starts servers
   },
 });

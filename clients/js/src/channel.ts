@@ -16,6 +16,8 @@ export interface ChannelSnapshot<Data = any> {
   /** Of the newest message; not of a pattern such as `ticks:*`. */
   seq: number | undefined;
   epoch: string | undefined;
+  /** Of each channel, as the newest subscription was told: one that has another now lost its count. */
+  epochs: ReadonlyMap<string, string>;
   /** The newest, oldest first. */
   messages: readonly ChannelMessage<Data>[];
   /** The newest of each channel: of a pattern there are many. */
@@ -28,6 +30,19 @@ export interface ChannelSnapshot<Data = any> {
   missed: number;
   /** Whether the newest subscription brought all that was missed since the one before. */
   recovered: boolean | undefined;
+}
+
+/** Where one channel stands. */
+interface Place {
+  /** Undefined where no ack has told it yet: of a pattern, one that is new. */
+  epoch: string | undefined;
+  /** Numbers up to here were told in the newest ack. */
+  base: number;
+  /** The highest that was handed on. */
+  last: number;
+  /** How many were let go before the ack, and the highest of them. */
+  lost: number;
+  lostTo: number;
 }
 
 /** `replayed`: it was said before this subscription. */
@@ -51,7 +66,9 @@ export function openChannel<Data = any>(
 export class Channel<Data = any> extends Store<ChannelSnapshot<Data>> {
   #status: ChannelSnapshot["status"] = "subscribing";
   #error: AtriumError | undefined;
-  #epoch: string | undefined;
+  #epochs: ReadonlyMap<string, string> = new Map();
+  /** Of one channel one, of a pattern many. */
+  #places = new Map<string, Place>();
   #messages: ChannelMessage<Data>[] = [];
   #newest = new Map<string, ChannelMessage<Data>>();
   #most: number;
@@ -59,11 +76,12 @@ export class Channel<Data = any> extends Store<ChannelSnapshot<Data>> {
   #conflated = 0;
   #missed = 0;
   #recovered: boolean | undefined;
-  /** Numbers up to here were told in the newest ack. */
-  #base = 0;
   /** Its class conflates: there are gaps, and what is of several values is not in order. */
   #conflates: boolean;
+  /** The server keeps its messages for those who come back; false where that is not known. */
+  #kept = false;
   #sequence = this.#numbered();
+  /** What came before the ack; undefined after it. */
   #early: ChannelMessage<Data>[] | undefined = [];
   #subscribing: object | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -120,8 +138,9 @@ export class Channel<Data = any> extends Store<ChannelSnapshot<Data>> {
     return {
       status: this.#status,
       error: this.#error,
-      seq: this.#sequence.last,
-      epoch: this.#epoch,
+      seq: this.#places.get(this.channel)?.last,
+      epoch: this.#epochs.get(this.channel),
+      epochs: this.#epochs,
       messages: this.#messages.slice(-this.#most),
       newest: new Map(this.#newest),
       received: this.#received,
@@ -142,8 +161,9 @@ export class Channel<Data = any> extends Store<ChannelSnapshot<Data>> {
         this.#status = "failed";
         this.#error = this.connection.error;
       }
-    } else if (!this.connection.recovered || this.#status === "subscribing" || this.#conflates) {
-      void this.#subscribe(); // what conflates is not kept for those who come back
+    } else {
+      if (!this.connection.recovered) this.#early = []; // of what may have been another count
+      if (this.#early || !this.#kept || this.#sequence.held.size) void this.#subscribe();
     }
     this.changed();
   };
@@ -151,9 +171,9 @@ export class Channel<Data = any> extends Store<ChannelSnapshot<Data>> {
   async #subscribe(): Promise<void> {
     const subscribing = {};
     this.#subscribing = subscribing;
-    this.#early ??= [];
-    const seq = this.#sequence.last;
-    const since = this.#epoch !== undefined && seq !== undefined ? { epoch: this.#epoch, seq } : undefined;
+    this.#early ??= [...this.#sequence.held.values()]; // among what is told, or behind it
+    const place = this.#places.get(this.channel);
+    const since = place?.epoch !== undefined ? { epoch: place.epoch, seq: place.last } : undefined;
     try {
       const ack = await this.connection.call("subscribe", { channel: this.channel, ...(since && { since }) });
       if (this.#subscribing === subscribing) this.#subscribed(ack);
@@ -179,68 +199,99 @@ export class Channel<Data = any> extends Store<ChannelSnapshot<Data>> {
     const told: ChannelMessage<Data>[] = ack.messages ?? ack.snapshot ?? [];
     const early = this.#early ?? [];
     this.#early = undefined;
-    const before = this.#epoch === ack.epoch ? this.#sequence.last : undefined;
-    if (this.#epoch !== undefined && before === undefined) this.#messages = []; // numbered anew
-    this.#epoch = ack.epoch ?? undefined;
+    const goesOn = this.#goOn(ack.channels ?? { [this.channel]: ack }, told);
+    const replayed = new Set(told);
+    const known = early.filter(({ channel, seq }) => seq <= (this.#places.get(channel)?.base ?? 0));
+    const counts = goesOn && !this.#conflates;
+    for (const message of [...told, ...known].sort(bySeq)) {
+      const { last } = this.#place(message.channel);
+      if (message.seq <= last) continue;
+      if (counts) this.#missed += message.seq - last - 1;
+      this.#keep(message, replayed.has(message));
+    }
+    for (const place of this.#places.values()) {
+      if (counts) this.#missed += Math.max(0, place.base - place.last);
+      place.last = Math.max(place.last, place.base);
+    }
     this.#sequence = this.#numbered();
-    const isNew = (message: ChannelMessage<Data>) => before === undefined || message.seq > before;
-    for (const message of told) {
-      if (this.#conflates ? this.#isNews(message) : isNew(message)) this.#keep(message, true);
+    this.#sequence.begin(ack.seq ?? 0);
+    for (const message of early) this.#hear(message, false);
+  }
+
+  /** Where each channel stands now. Whether the one that this is, where it is no pattern, goes on in the same count. */
+  #goOn(channels: Record<string, { seq: number; epoch: string }>, told: readonly ChannelMessage<Data>[]): boolean {
+    const before = this.#places;
+    const newest = new Map(told.map((message) => [message.channel, message]));
+    const anew = new Set<string>();
+    let goesOn = false;
+    this.#places = new Map();
+    for (const [name, { seq, epoch }] of Object.entries(channels)) {
+      const known = before.get(name);
+      if (known?.epoch && known.epoch !== epoch) anew.add(name);
+      // Without an epoch only what is told again shows that it is the same count.
+      const isSame = known?.epoch ? known.epoch === epoch : isOne(newest.get(name), this.#newest.get(name));
+      if (name === this.channel) goesOn = isSame;
+      this.#places.set(name, { epoch, base: seq, last: (isSame && known?.last) || 0, lost: 0, lostTo: 0 });
     }
-    const first = told[0]?.seq ?? (ack.seq ?? 0) + 1;
-    if (!this.#conflates && before !== undefined && first > before + 1) this.#missed += first - before - 1;
-    if (ack.seq !== null && ack.seq !== undefined) {
-      this.#base = ack.seq;
-      this.#sequence.begin(ack.seq);
+    this.#epochs = new Map(Object.entries(channels).map(([name, { epoch }]) => [name, epoch]));
+    if (anew.size) this.#messages = this.#messages.filter(({ channel }) => !anew.has(channel));
+    // Where nothing is conflated the gap shows.
+    for (const [name, { lost, lostTo }] of this.#conflates ? before : []) {
+      this.#missed += Math.min(lost, Math.max(0, lostTo - (channels[name]?.seq ?? 0)));
     }
-    for (const message of early) this.#hear(message);
+    return goesOn;
   }
 
   // -- messages -----------------------------------------------------------------------------------------------------
 
-  #hear = (message: ChannelMessage<Data>): void => {
+  #hear = (message: ChannelMessage<Data>, isKept: boolean): void => {
+    this.#kept ||= isKept;
+    this.#conflates ||= !!message.conflated;
     if (this.#early) {
-      if (this.#early.push(message) > MOST_EARLY) this.#early.shift(); // the gap will show
+      const least = this.#early.push(message) > MOST_EARLY && this.#early.shift();
+      if (least) {
+        const place = this.#place(least.channel);
+        place.lost++;
+        place.lostTo = least.seq;
+      }
       return;
     }
-    if (message.conflated) {
-      this.#conflates = true;
-      this.#conflated += message.conflated;
-    }
+    this.#conflated += message.conflated ?? 0;
     if (this.#conflates) {
-      if (message.channel === this.channel && message.seq <= this.#base) return;
-      this.#sequence.last = Math.max(this.#sequence.last ?? 0, message.seq);
+      if (message.seq <= this.#place(message.channel).base) return;
+      for (const held of this.#sequence.held.values()) this.#keep(held, false); // for a gap that was none
+      this.#sequence.held.clear();
       this.#keep(message, false);
     } else if (!this.#sequence.take(message)) {
       this.#timer ??= setTimeout(() => {
         this.#timer = undefined;
         if (this.#sequence.held.size && !this.#subscribing && this.connection.state === "connected")
-          void this.#refill();
+          void this.#subscribe();
       }, GAP_MS);
     }
   };
-
-  /** What is held is among what is told since, or follows it. */
-  async #refill(): Promise<void> {
-    this.#early = [...this.#sequence.held.values()].sort((one, other) => one.seq - other.seq);
-    this.#sequence.held.clear();
-    await this.#subscribe();
-  }
 
   #numbered(): Sequence<ChannelMessage<Data>> {
     return new Sequence((message) => this.#keep(message, false));
   }
 
-  #isNews({ channel, seq }: ChannelMessage<Data>): boolean {
-    const known = this.#newest.get(channel);
-    return known === undefined || known.seq < seq || this.#epoch === undefined;
+  #place(channel: string): Place {
+    let place = this.#places.get(channel);
+    if (!place) {
+      place = { epoch: undefined, base: 0, last: 0, lost: 0, lostTo: 0 };
+      if (this.#places.size < MOST_CHANNELS) this.#places.set(channel, place);
+    }
+    return place;
   }
 
   #keep(message: ChannelMessage<Data>, replayed: boolean): void {
     this.#received++;
     this.#messages.push(message);
     if (this.#messages.length >= 2 * this.#most) this.#messages.splice(0, this.#messages.length - this.#most);
-    if (this.#newest.size < MOST_CHANNELS || this.#newest.has(message.channel)) {
+    const place = this.#place(message.channel);
+    const isNewest = message.seq >= place.last; // not so of several values
+    if (isNewest) place.last = message.seq;
+    if (isNewest && (this.#newest.size < MOST_CHANNELS || this.#newest.has(message.channel))) {
       this.#newest.set(message.channel, message);
     }
     this.changed();
@@ -250,7 +301,7 @@ export class Channel<Data = any> extends Store<ChannelSnapshot<Data>> {
 
 // -- one listener for all channels of a connection --------------------------------------------------------------------
 
-type Hear = (message: ChannelMessage) => void;
+type Hear = (message: ChannelMessage, isKept: boolean) => void;
 
 interface Channels {
   byName: Map<string, Set<Hear>>;
@@ -263,13 +314,14 @@ function listen(connection: Connection<"/trading">, channel: string, hear: Hear)
   let channels = heard.get(connection);
   if (!channels) {
     const byName = new Map<string, Set<Hear>>();
-    const listener = (type: string, payload: any) => {
+    const listener = (type: string, payload: any, offset: unknown) => {
       const name = payload?.channel;
       if (typeof name !== "string" || typeof payload.seq !== "number") return;
       const message = { type, ...payload };
-      for (const each of byName.get(name) ?? []) each(message);
+      const isKept = typeof offset === "string"; // what is volatile is not brought after a drop, and has none
+      for (const each of byName.get(name) ?? []) each(message, isKept);
       const colon = name.indexOf(":");
-      for (const each of (colon > 0 && byName.get(`${name.slice(0, colon + 1)}*`)) || []) each(message);
+      for (const each of (colon > 0 && byName.get(`${name.slice(0, colon + 1)}*`)) || []) each(message, isKept);
     };
     connection.socket.onAny(listener);
     const stop = () => connection.socket.offAny(listener);
@@ -290,4 +342,12 @@ function listen(connection: Connection<"/trading">, channel: string, hear: Hear)
 
 function listened(connection: Connection<"/trading">, channel: string): boolean {
   return heard.get(connection)?.byName.has(channel) ?? false;
+}
+
+function bySeq(one: ChannelMessage, other: ChannelMessage): number {
+  return one.seq - other.seq;
+}
+
+function isOne(one: ChannelMessage | undefined, other: ChannelMessage | undefined): boolean {
+  return one !== undefined && one.seq === other?.seq && one.timestamp === other.timestamp;
 }

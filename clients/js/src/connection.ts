@@ -52,8 +52,6 @@ export class Connection<N extends string = string> {
   /** Stays over drops that were recovered from. */
   id: string | undefined;
   userId: string | undefined;
-  /** The newest connection goes on where the one before ended: same rooms, nothing missed but what is volatile. */
-  recovered = false;
   /** Why it is not connected. */
   error: AtriumError | undefined;
   /** The stock client, for what there is no other way to. */
@@ -109,6 +107,14 @@ export class Connection<N extends string = string> {
 
   get state(): ConnectionState {
     return this.#state;
+  }
+
+  /**
+   * The newest connection goes on where the one before ended: same rooms, nothing missed but what is volatile. It holds
+   * already when what was missed is told, which is before `state` is `connected`.
+   */
+  get recovered(): boolean {
+    return !!this.socket.recovered;
   }
 
   /** The result stops it. */
@@ -251,7 +257,6 @@ export class Connection<N extends string = string> {
     this.#attempt = 0;
     this.#refused = this.#told = this.#drainedAt = this.error = undefined;
     this.id = this.socket.id;
-    this.recovered = !!this.socket.recovered;
     this.#become("connected");
     this.#flush();
   }

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { type ChannelMessage, type ChannelOptions, type Connection, openChannel } from "../src/index.js";
 import { connected, cut, reached, until } from "./support/clients.js";
 import { Relay } from "./support/relay.js";
@@ -42,6 +42,43 @@ function lose(connection: Connection<any>, count: number): void {
     if (packet.data[0] === "news" && left-- > 0) return;
     receive.call(this, packet);
   };
+}
+
+/** Keeps back a connection's subscriptions, on their way there or back, until it is released. */
+function hold(connection: Connection<"/trading">, way: "there" | "back" = "there") {
+  let release = () => {};
+  const promise = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const call = connection.call.bind(connection) as (...given: unknown[]) => Promise<any>;
+  const held = { asked: 0, answered: 0, release };
+  connection.call = (async (event: string, ...rest: unknown[]) => {
+    if (event !== "subscribe") return call(event, ...rest);
+    held.asked++;
+    if (way === "there") await promise;
+    const ack = await call(event, ...rest);
+    held.answered++;
+    if (way === "back") await promise;
+    return ack;
+  }) as typeof connection.call;
+  return held;
+}
+
+/** The numbers of what the connection is told as events, whoever listens. */
+function overheard(connection: Connection<any>): number[] {
+  const numbers: number[] = [];
+  connection.socket.on("news", ({ data }) => numbers.push(data.n));
+  return numbers;
+}
+
+/** Something is done while the link is lost; it comes back after. */
+async function away(connection: Connection<any>, relay: Relay, act: () => Promise<void>): Promise<void> {
+  relay.refuses = () => true;
+  relay.cut();
+  await reached(connection, "reconnecting");
+  await act();
+  relay.refuses = () => false;
+  await reached(connection, "connected");
 }
 
 test("what is kept, and then what is said, once and in order", async () => {
@@ -112,23 +149,6 @@ test("a drop that was not recovered from, within what is kept and beyond it", as
   }
 });
 
-test("a server that starts anew numbers anew", async () => {
-  const mortal = await Server.start();
-  onTestFinished(() => mortal.remove());
-  const name = fresh();
-  const channel = opened(connected(mortal, "/trading"), name);
-  await subscribed(channel);
-  await publish(name, 1, 5, mortal);
-  await until(() => channel.told.length === 5);
-  const { epoch } = channel.snapshot();
-  await mortal.kill();
-  await mortal.start();
-  await publish(name, 6, 7, mortal);
-  await until(() => channel.told.length === 7);
-  expect(channel.snapshot().epoch).not.toBe(epoch);
-  expect(numbers(channel.snapshot().messages)).toEqual([6, 7]);
-});
-
 test("all channels of a class, the newest of each", async () => {
   await publish("ticks:AAA", 1, 2);
   const channel = opened(connected(server, "/trading"), "ticks:*");
@@ -141,6 +161,160 @@ test("all channels of a class, the newest of each", async () => {
   await until(() => channel.connection.state === "reconnecting");
   await publish("ticks:AAA", 4, 4);
   await until(() => channel.snapshot().newest.get("ticks:AAA")?.data.n === 4);
+});
+
+test("said before the ack, and told in it: once", async () => {
+  const connection = connected(server, "/trading");
+  await connection.call("subscribe", { channel: "ticks:*" });
+  const heard = overheard(connection);
+  const held = hold(connection);
+  const channel = opened(connection, "ticks:*");
+  await publish("ticks:DDD", 1, 2);
+  await until(() => heard.length === 2);
+  held.release();
+  await subscribed(channel);
+  await publish("ticks:DDD", 3, 3);
+  await until(() => heard.length === 3);
+  const told = channel.told.filter((message) => message.channel === "ticks:DDD");
+  expect(numbers(told)).toEqual([1, 2, 3]);
+});
+
+describe("a server that starts anew", () => {
+  let mortal: Server;
+  beforeAll(async () => {
+    mortal = await Server.start();
+  });
+  afterAll(() => mortal.remove());
+
+  test("numbers anew", async () => {
+    const name = fresh();
+    const channel = opened(connected(mortal, "/trading"), name);
+    await subscribed(channel);
+    await publish(name, 1, 5, mortal);
+    await until(() => channel.told.length === 5);
+    const { epoch } = channel.snapshot();
+    await mortal.kill();
+    await mortal.start();
+    await publish(name, 6, 7, mortal);
+    await until(() => channel.told.length === 7);
+    expect(channel.snapshot().epoch).not.toBe(epoch);
+    expect(numbers(channel.snapshot().messages)).toEqual([6, 7]);
+  });
+
+  test("of a class, each channel has its own count, and may begin it anew", async () => {
+    await publish("ticks:AAA", 1, 5, mortal);
+    const connection = connected(mortal, "/trading");
+    const channel = opened(connection, "ticks:*");
+    await until(() => channel.told.length === 1);
+    await publish("ticks:BBB", 1, 3, mortal); // a channel that no ack has told
+    await until(() => channel.told.length === 4);
+    const before = channel.snapshot().epochs.get("ticks:AAA");
+    expect(before).toBeTruthy();
+    const held = hold(connection);
+    await mortal.kill();
+    await mortal.start();
+    await publish("ticks:AAA", 6, 6, mortal); // its number is lower than what is known
+    await publish("ticks:BBB", 4, 6, mortal); // the same number
+    await until(() => held.asked > 0);
+    held.release();
+    await until(() => channel.snapshot().newest.get("ticks:BBB")?.data.n === 6);
+    await publish("ticks:AAA", 7, 7, mortal);
+    await until(() => channel.snapshot().newest.get("ticks:AAA")?.data.n === 7);
+    expect(numbers(channel.told)).toEqual([5, 1, 2, 3, 6, 6, 7]);
+    expect(channel.snapshot().epochs.get("ticks:AAA")).not.toBe(before);
+    expect(numbers(channel.snapshot().messages.filter((message) => message.channel === "ticks:AAA"))).toEqual([6, 7]);
+  });
+});
+
+test("the same count after a drop: nothing of it twice", async () => {
+  const relay = await Relay.to(server);
+  const connection = connected(relay, "/trading", { recovery: false });
+  const channel = opened(connection, "ticks:*");
+  await subscribed(channel);
+  await publish("ticks:EEE", 1, 2);
+  await publish("ticks:FFF", 1, 1);
+  const own = () => channel.told.filter((message) => /EEE|FFF/.test(message.channel));
+  await until(() => own().length === 3);
+  for (const n of [3, 4]) {
+    const held = hold(connection);
+    await away(connection, relay, () => publish("ticks:EEE", n, n));
+    held.release();
+    await until(() => channel.snapshot().newest.get("ticks:EEE")?.data.n === n);
+  }
+  expect(numbers(own())).toEqual([1, 2, 1, 3, 4]);
+});
+
+test("a drop that was recovered from: what is volatile is asked for, and what is kept is not", async () => {
+  const relay = await Relay.to(server);
+  const connection = connected(relay, "/trading");
+  const name = fresh();
+  const [ticks, kept] = [opened(connection, "ticks:GGG"), opened(connection, name)];
+  await Promise.all([subscribed(ticks), subscribed(kept)]);
+  await publish("ticks:GGG", 1, 1);
+  await publish(name, 1, 1);
+  await until(() => ticks.told.length === 1 && kept.told.length === 1);
+  const asks = hold(connection);
+  asks.release();
+  await away(connection, relay, async () => {
+    await publish("ticks:GGG", 2, 2);
+    await publish(name, 2, 2);
+  });
+  expect(connection.recovered).toBe(true);
+  await until(() => ticks.told.length === 2 && kept.told.length === 2);
+  expect(numbers(ticks.told)).toEqual([1, 2]);
+  expect(numbers(kept.told)).toEqual([1, 2]);
+  expect(asks.asked).toBe(1);
+});
+
+test("a drop that was recovered from, before the ack", async () => {
+  const relay = await Relay.to(server);
+  const connection = connected(relay, "/trading");
+  const channel = opened(connection, fresh());
+  await publish(channel.channel, 1, 1);
+  await until(() => channel.told.length === 1);
+  lose(connection, 1);
+  const held = hold(connection, "back");
+  await publish(channel.channel, 2, 3);
+  await until(() => held.asked === 1);
+  await away(connection, relay, () => publish(channel.channel, 4, 4));
+  held.release();
+  await until(() => channel.told.length === 4);
+  expect(numbers(channel.told)).toEqual([1, 2, 3, 4]);
+  expect(connection.recovered).toBe(true);
+});
+
+test("more than is held before the ack: told as far as it is there, and else counted", async () => {
+  const connection = connected(server, "/trading");
+  const channel = opened(connection, fresh());
+  await publish(channel.channel, 1, 1);
+  await until(() => channel.told.length === 1);
+  const heard = overheard(connection);
+  lose(connection, 1);
+  const held = hold(connection);
+  await publish(channel.channel, 2, 3);
+  await until(() => held.asked === 1); // for the lost one
+  for (let n = 4; n < 5204; n += 1000) await publish(channel.channel, n, Math.min(n + 999, 5203));
+  await until(() => heard.at(-1) === 5203);
+  held.release();
+  await until(() => channel.told.at(-1)?.data.n === 5203);
+  expect(numbers(channel.told)).toEqual([1, ...range(204, 5203)]);
+  expect(channel.snapshot()).toMatchObject({ missed: 202, seq: 5203 });
+});
+
+test("more than is held before the ack, of a class", async () => {
+  const connection = connected(server, "/trading");
+  await connection.call("subscribe", { channel: "ticks:*" });
+  const heard = overheard(connection);
+  const held = hold(connection, "back");
+  const channel = opened(connection, "ticks:*");
+  await until(() => held.answered === 1);
+  for (let n = 1; n < 5101; n += 1000) await publish("ticks:HHH", n, Math.min(n + 999, 5100));
+  await until(() => heard.at(-1) === 5100);
+  held.release();
+  await until(() => channel.told.at(-1)?.data.n === 5100);
+  const { missed, conflated } = channel.snapshot();
+  expect(missed).toBeGreaterThan(0);
+  expect(channel.told.filter((message) => message.channel === "ticks:HHH").length + conflated + missed).toBe(5100);
 });
 
 test("what a slow reader is spared is counted, and not missed", async () => {

@@ -81,8 +81,13 @@ describe("drops", () => {
     const relay = await Relay.to(server);
     const connection = connected(relay, "/trading");
     const heard: unknown[][] = [];
-    connection.on("news", (...args) => heard.push(args));
+    const recovered: boolean[] = [];
+    connection.on("news", (...args) => {
+      heard.push(args);
+      recovered.push(connection.recovered);
+    });
     await connection.call("subscribe", { channel: "alerts" });
+    expect(connection.recovered).toBe(false);
     const { id } = connection;
     relay.refuses = () => true;
     relay.cut();
@@ -94,6 +99,7 @@ describe("drops", () => {
     await reached(connection, "connected");
     await until(() => heard.length === 2);
     expect(connection).toMatchObject({ id, recovered: true });
+    expect(recovered).toEqual([true, true]);
     expect(heard.map((args) => [args.length, (args[0] as any).data.n])).toEqual([
       [1, 1],
       [1, 2],
@@ -198,13 +204,13 @@ describe("tokens", () => {
     const connection = connected(server, "/chat", {
       token: (reason) => {
         reasons.push(reason);
-        return token("alice", { lifetime: reason === "connect" ? 3 : 3600 });
+        return token("alice", { lifetime: reason === "connect" ? 2 : 3600 });
       },
     });
     const seen = states(connection);
     const authenticated = until(() => reasons.length === 2);
     await authenticated;
-    await new Promise((resolve) => setTimeout(resolve, 4000)); // the first token's time
+    await new Promise((resolve) => setTimeout(resolve, 2500)); // the first token's time
     expect(seen).toEqual(["connecting", "connected"]);
     await connection.call("ping");
     expect(reasons).toEqual(["connect", "expiring"]);

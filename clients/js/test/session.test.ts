@@ -49,6 +49,25 @@ function lose(connection: Connection<any>, event: string, count = 1): void {
   };
 }
 
+/** Every event of this name comes twice. */
+function repeat(connection: Connection<any>, event: string): void {
+  const socket = connection.socket as unknown as { onevent(packet: { data: unknown[] }): void };
+  const receive = socket.onevent;
+  socket.onevent = function (packet) {
+    if (packet.data[0] === event) receive.call(this, { ...packet, data: [...packet.data] });
+    receive.call(this, packet);
+  };
+}
+
+/** What a session showed of an answer while it was given. */
+function streamed(session: ChatSession): Set<string> {
+  const seen = new Set<string>();
+  session.subscribe(() => {
+    for (const { content } of session.snapshot().streams) seen.add(content);
+  });
+  return seen;
+}
+
 describe("saying", () => {
   test("stored and told once, in order", async () => {
     const connection = connected(server, "/chat");
@@ -300,10 +319,7 @@ describe("agents", () => {
   test("an answer streams, and becomes the message that history has", async () => {
     const id = fresh();
     const session = opened(connected(faq, "/chat"), id);
-    const seen = new Set<string>();
-    session.subscribe(() => {
-      for (const { content } of session.snapshot().streams) seen.add(content);
-    });
+    const seen = streamed(session);
     await session.send("대출 금리가 얼마인가요?");
     await until(() => session.told.length === 2);
     expect(session.snapshot().streams).toEqual([]);
@@ -315,15 +331,27 @@ describe("agents", () => {
     expect(session.snapshot().messages).toEqual(afresh.snapshot().messages);
   });
 
+  test("a chunk that comes twice is in it once", async () => {
+    const session = opened(connected(faq, "/chat"), fresh());
+    repeat(session.connection, "stream_chunk");
+    const seen = streamed(session);
+    await session.send("대출 금리가 얼마인가요?");
+    await until(() => session.told.length === 2);
+    expect([...seen].length).toBeGreaterThan(2);
+    for (const part of seen) expect(session.told[1]?.content.startsWith(part)).toBe(true);
+  });
+
   test("one that goes on over a drop, or ends in it, is whole", async () => {
     for (const recovery of [true, false]) {
       const relay = await Relay.to(faq);
       const session = opened(connected(relay, "/chat", { recovery }), fresh());
+      const seen = streamed(session);
       await session.send("대출 금리가 얼마인가요?");
       await until(() => session.snapshot().streams[0]?.content);
       relay.cut();
       await until(() => session.told.length === 2);
       expect(session.told[1]?.content).toContain("3.5%~5.0%");
+      for (const part of seen) expect(session.told[1]?.content.startsWith(part)).toBe(true);
       expect(session.snapshot().streams).toEqual([]);
     }
   });
