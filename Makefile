@@ -8,7 +8,7 @@ BIN := .venv/bin
 T ?= tests
 NODE := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help run pages test e2e chaos bench check format lock migration clean
+.PHONY: help run pages test e2e screenshots chaos bench check format lock migration clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: .venv/dev .venv/system tests/clients/node_modules clients/node_modules ## 
 
 e2e: .venv/dev .venv/system tests/clients/node_modules pages ## The slow tests: whole processes, browsers, real time
 	$(BIN)/python -m pytest -m e2e tests
+
+screenshots: .venv/dev .venv/system pages ## Take docs/images anew
+	$(BIN)/python -m tests.pages.screenshots
 
 chaos: .venv/dev .venv/system tests/clients/node_modules ## Kill nodes and Redis while 100,000 messages are sent (C="--seed 1" to repeat)
 	$(BIN)/python -m tests.chaos --messages 100000 --kills 50 $(C)

@@ -172,7 +172,7 @@ class Client:
         *,
         type: str = "message",
         idempotency_key: str | None = None,
-        timeout: float = PUBLISH_SECONDS,  # noqa: ASYNC109
+        timeout: float = PUBLISH_SECONDS,
     ) -> Mapping[str, Any]:
         """`{seq, epoch, subscribers}`. Published once, also where the connection is lost before the ack: it is sent
         again with the same key. Raises ClientError."""
@@ -230,7 +230,7 @@ class Client:
         text: str,
         *,
         on_progress: Progress | None = None,
-        timeout: float = ASK_SECONDS,  # noqa: ASYNC109
+        timeout: float = ASK_SECONDS,
     ) -> Answer:
         """The copilot's answer. Raises Refused with the code that it ended with, or another ClientError."""
         if self._copilot is None:

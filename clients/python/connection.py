@@ -91,7 +91,7 @@ class Connection:
     def id(self) -> str | None:
         return None if self._socket is None else self._socket.namespaces.get(self.namespace)
 
-    async def open(self, timeout: float = 60.0) -> None:  # noqa: ASYNC109
+    async def open(self, timeout: float = 60.0) -> None:
         """Raises Refused when the server does not let it in, NotConnected when nobody is there, TimedOut."""
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name=f"connection {self.namespace}")
@@ -106,7 +106,7 @@ class Connection:
         event: str,
         payload: Mapping[str, object],
         *,
-        timeout: float = CALL_SECONDS,  # noqa: ASYNC109
+        timeout: float = CALL_SECONDS,
     ) -> dict[str, Any]:
         """The ack without its `ok`. Waits for the connection to be back where it is lost. Raises Refused with what the
         server says is wrong, Lost, TimedOut, NotConnected."""
@@ -124,7 +124,8 @@ class Connection:
 
                 try:
                     await socket.emit(event, dict(payload), namespace=self.namespace, callback=answer)
-                except SocketIOError:
+                except SocketIOError:  # the namespace is gone; whoever asks again at once would wait for nothing
+                    await asyncio.wait({gone})
                     raise self._loss() from None
                 await asyncio.wait({answered, gone}, return_when=asyncio.FIRST_COMPLETED)
                 if not answered.done():

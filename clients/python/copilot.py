@@ -72,7 +72,7 @@ class Copilot:
         text: str,
         *,
         on_progress: Progress | None = None,
-        timeout: float = ASK_SECONDS,  # noqa: ASYNC109
+        timeout: float = ASK_SECONDS,
     ) -> Answer:
         """Raises Refused with the code that the query ended with, NotConnected, Lost, TimedOut. Cancelled, or out of
         time, it is cancelled at the server too. `on_progress` hears the stages."""

@@ -28,7 +28,7 @@ class HttpApi:
         query: Mapping[str, object] | None = None,
         json: Mapping[str, object] | None = None,
         form: aiohttp.FormData | None = None,
-        timeout: float = SECONDS,  # noqa: ASYNC109
+        timeout: float = SECONDS,
     ) -> dict[str, Any]:
         """The body of the response. Raises Refused, NotConnected, TimedOut."""
         token = await self._token.get()

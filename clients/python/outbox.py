@@ -86,9 +86,6 @@ class FileOutbox:
 
     async def add(self, waiting: Waiting) -> None:
         def add(database: sqlite3.Connection) -> None:
-            (count,) = database.execute("SELECT count(*) FROM outbox WHERE url = ?", (self._url,)).fetchone()
-            if count >= self._most:
-                raise OutboxFull(self._most)
             database.execute(
                 "INSERT OR IGNORE INTO outbox (url, user_id, session_id, client_message_id, payload, created_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -101,6 +98,9 @@ class FileOutbox:
                     time.time(),
                 ),
             )
+            (count,) = database.execute("SELECT count(*) FROM outbox WHERE url = ?", (self._url,)).fetchone()
+            if count > self._most:
+                raise OutboxFull(self._most)
 
         await self._do(add)
 

@@ -9,9 +9,10 @@ import random
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from clients.python.connection import Connection
-from clients.python.errors import ClientError, NotConnected, Refused, TimedOut
+from clients.python.errors import ClientError, Lost, NotConnected, Refused, TimedOut
 from clients.python.fallback import Fallback
 from clients.python.http_api import HttpApi
 from clients.python.messages import Sent
@@ -56,7 +57,7 @@ class Sender:
         session_id: str,
         client_message_id: str,
         payload: Mapping[str, Any],
-        timeout: float,  # noqa: ASYNC109
+        timeout: float,
     ) -> Sent:
         """Raises Refused where the server will never take it, OutboxFull; TimedOut where it is not acked yet: it stays
         in the outbox, and is sent on."""
@@ -108,6 +109,10 @@ class Sender:
             while queue:
                 await self._deliver(queue[0])
                 queue.popleft()
+        except Exception as error:
+            log.exception("messages to %s are not sent any more", session_id)
+            for waiting in queue:
+                self._fail(waiting, Lost("CLIENT_FAULT", repr(error)))
         finally:
             del self._queues[session_id]
 
@@ -149,17 +154,23 @@ class Sender:
         if isinstance(outcome, Sent):
             if acked is not None and not acked.done():
                 acked.set_result(outcome)
-        elif acked is not None and not acked.done():
-            acked.set_exception(outcome)
-            acked.exception()  # retrieved, where nobody waits any more
-        else:
+        elif not self._fail(waiting, outcome):
             log.warning("%s in %s was refused: %s", waiting.client_message_id, waiting.session_id, outcome)
+
+    def _fail(self, waiting: Waiting, error: ClientError) -> bool:
+        """Whether it was sent by this process, and is not over."""
+        acked = self._acks.get(waiting.client_message_id)
+        if acked is None or acked.done():
+            return False
+        acked.set_exception(error)
+        acked.exception()  # retrieved, where nobody waits any more
+        return True
 
     async def _once(self, waiting: Waiting) -> Mapping[str, Any]:
         payload = {**waiting.payload, "client_message_id": waiting.client_message_id}
         if not self._fallback.active:
             return await self._by_socket({"session_id": waiting.session_id, **payload})
-        path = f"/api/chat/sessions/{waiting.session_id}/messages"
+        path = _path(waiting)
         try:
             return await self._api.request("POST", path, json=payload)
         except Refused as error:
@@ -170,7 +181,7 @@ class Sender:
         try:
             await self._api.request("POST", "/api/v1/chat/message", json=bank, timeout=BANK_SECONDS)
         except Refused as error:
-            if error.code == "FORBIDDEN":
+            if error.code in ("FORBIDDEN", "RATE_LIMITED"):  # of all others it may be stored
                 raise
         return await self._find(waiting)
 
@@ -186,9 +197,13 @@ class Sender:
 
     async def _find(self, waiting: Waiting) -> Mapping[str, Any]:
         """What the bank's way stored. Raises Refused, of the kind that passes, where it is not there."""
-        path = f"/api/chat/sessions/{waiting.session_id}/messages"
+        path = _path(waiting)
         page = await self._api.request("GET", path, query={"limit": 20})
         for message in reversed(page.get("messages") or []):
             if message.get("sender_type") == "user" and message.get("content") == waiting.payload["content"]:
                 return dict(message)
         raise Refused({"code": "INTERNAL", "message": "the session was made; the message goes the usual way now"})
+
+
+def _path(waiting: Waiting) -> str:
+    return f"/api/chat/sessions/{quote(waiting.session_id, safe='')}/messages"

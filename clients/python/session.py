@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 import aiohttp
 
@@ -112,8 +113,7 @@ class ChatSession:
     async def search(self, query: str, limit: int = 20) -> list[Mapping[str, Any]]:
         """Hits as the server ranks them."""
         asked = {"query": query, "session_id": self.id, "limit": limit}
-        found = await self._api.request("GET", "/api/chat/search", query=asked)
-        return list(next((each for each in found.values() if isinstance(each, list)), []))
+        return list((await self._api.request("GET", "/api/chat/search", query=asked))["hits"])
 
     # -- saying ----------------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class ChatSession:
         *,
         metadata: Mapping[str, object] | None = None,
         client_message_id: str | None = None,
-        timeout: float = SEND_SECONDS,  # noqa: ASYNC109
+        timeout: float = SEND_SECONDS,
     ) -> Sent:
         """Returns once it is stored. Raises Refused where it never will be; TimedOut where it is not yet: it is sent on
         until it is acked, and by the next process where the client has a file for it. The same `client_message_id`
@@ -199,7 +199,7 @@ class ChatSession:
 
     @property
     def _path(self) -> str:
-        return f"/api/chat/sessions/{self.id}"
+        return f"/api/chat/sessions/{quote(self.id, safe='')}"
 
     def _end(self, error: ClientError | None) -> None:
         self._feed.end(error)

@@ -38,8 +38,21 @@ ROOM_CHARS = 500
 Answer = Mapping[str, object]
 
 #: What is a time, wherever it stands.
-TIMES = frozenset({"at", "since", "until", "last_at", "from", "to", "started_at", "connected_at", "disconnected_at"})
-MORE_TIMES = frozenset({"entered_at", "token_expires_at"})
+TIMES = frozenset(
+    {
+        "at",
+        "connected_at",
+        "disconnected_at",
+        "entered_at",
+        "from",
+        "last_at",
+        "since",
+        "started_at",
+        "to",
+        "token_expires_at",
+        "until",
+    }
+)
 
 
 class Paged(Payload):
@@ -97,13 +110,18 @@ def check_looks_after_server(identity: Identity) -> None:
         raise Forbidden
 
 
-def to_wire(found: Any, name: str = "") -> Any:
+def shown(found: Mapping[str, object]) -> Answer:
     """With times as the wire has them."""
+    answer: Answer = _to_wire(found)
+    return answer
+
+
+def _to_wire(found: Any, name: str = "") -> Any:
     if isinstance(found, Mapping):
-        return {key: to_wire(each, key) for key, each in found.items()}
+        return {key: _to_wire(each, key) for key, each in found.items()}
     if isinstance(found, list):
-        return [to_wire(each) for each in found]
-    if isinstance(found, int | float) and not isinstance(found, bool) and (name in TIMES or name in MORE_TIMES):
+        return [_to_wire(each) for each in found]
+    if isinstance(found, int | float) and not isinstance(found, bool) and name in TIMES:
         return iso_utc(datetime.fromtimestamp(found, UTC))
     return found
 
@@ -148,14 +166,14 @@ class ConnectionRoutes:
         found = await self._census.connections(
             sight, wanted, by=sort, descending=descending, offset=offset, limit=limit
         )
-        return _shown(found)
+        return shown(found)
 
     @endpoint("GET", CONNECTION)
     async def connection(self, identity: Identity, connection_id: str) -> Answer:
         found = await self._census.connection(sight_of(identity), connection_id)
         if found is None:
             raise NotFound("No such connection")
-        return _shown({name: value for name, value in found.items() if name != "known_rooms"})
+        return shown({name: value for name, value in found.items() if name != "known_rooms"})
 
     @endpoint("GET", CONNECTION + "/missed", query=MissedQuery)
     async def missed(
@@ -171,7 +189,7 @@ class ConnectionRoutes:
         if sum(each is not None for each in (seq, offset, at)) != 1:
             raise InvalidMessage("One of seq, offset and at says which message is meant")
         when = None if at is None else at.timestamp()
-        return _shown(await self._inquiry.missed(sight, connection_id, room, seq=seq, offset=offset, at=when))
+        return shown(await self._inquiry.missed(sight, connection_id, room, seq=seq, offset=offset, at=when))
 
     @endpoint("POST", CONNECTION + "/disconnect", body=Reason)
     async def disconnect(self, identity: Identity, connection_id: str, reason: str) -> Answer:
@@ -191,8 +209,3 @@ class ConnectionRoutes:
         closed = sum(each["closed"] for each in found.answers)
         log.info("an admin closed a user's connections", admin=identity.user_id, user=user_id, closed=closed)
         return {"disconnected": closed, "silent": found.silent}
-
-
-def _shown(found: Mapping[str, object]) -> Answer:
-    shown: Answer = to_wire(found)
-    return shown

@@ -13,7 +13,7 @@ from aiohttp import web
 from marshmallow import fields, validate
 
 from server.errors import InvalidMessage, NotFound
-from server.http.admin import ROOM_CHARS, Paged, check_looks_after_server, sight_of, to_wire
+from server.http.admin import ROOM_CHARS, Paged, check_looks_after_server, shown, sight_of
 from server.http.api import Api, endpoint
 from server.http.fields import Digits
 from server.identity import Identity
@@ -89,7 +89,7 @@ class ServerRoutes:
     @endpoint("GET", "/api/admin/nodes")
     async def nodes(self, identity: Identity) -> Answer:
         check_looks_after_server(identity)
-        return _shown(await self._inspector.nodes())
+        return shown(await self._inspector.nodes())
 
     @endpoint("GET", "/api/admin/figures", query=FiguresQuery)
     async def figures(self, identity: Identity, seconds: int, since: int | None, node: str | None) -> Answer:
@@ -101,7 +101,7 @@ class ServerRoutes:
     @endpoint("GET", "/api/admin/alerts")
     async def alerts(self, identity: Identity) -> Answer:
         check_looks_after_server(identity)
-        return _shown(await self._inspector.alerts())
+        return shown(await self._inspector.alerts())
 
     @endpoint("GET", "/api/admin/rooms", query=RoomsQuery)
     async def rooms(
@@ -152,8 +152,3 @@ class ServerRoutes:
         for start in range(0, len(ids), TOLD_AT_ONCE):
             await served.emit(event, data, room=ids[start : start + TOLD_AT_ONCE])
         return len(ids), silent
-
-
-def _shown(found: Mapping[str, object]) -> Answer:
-    shown: Answer = to_wire(found)
-    return shown

@@ -255,11 +255,12 @@ class Fanout(ABC):
         if number is None:
             outlet.broadcast(plain, [member.outbox for member in now])
         else:
-            outlet.broadcast(plain, [member.outbox for member in now if member.recoverable is None])
             if recoverable := [member.outbox for member in now if member.recoverable is not None]:
                 numbered = number()
                 numbered.place = plain.place
                 outlet.broadcast(numbered, recoverable)
+            # Last: where it is for nobody, and nothing is corked, the outlet takes no time.
+            outlet.broadcast(plain, [member.outbox for member in now if member.recoverable is None])
         if meter is not None:
             kind = VOLATILE if plain.volatile else SENT
             insight.ledger.put(namespace, rooms, kind, plain.parts[0], numbered.parts[0] if numbered else "", skip)

@@ -29,7 +29,7 @@ def is_terminal() -> bool:
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return False
     try:
-        import rich  # noqa: F401
+        import rich  # noqa: F401 - whether it is there
     except ImportError:
         return False
     return True

@@ -77,9 +77,9 @@ class Ledger:
                 entries = self._rooms[namespace, room] = deque(maxlen=MAX_OF_ROOM)
             if len(entries) < MAX_OF_ROOM:
                 self._kept += 1
-                if self._kept > self._most:
-                    self._forget_some()
             entries.append(entry)
+            if self._kept > self._most:
+                self._forget_some()
 
     def rooms(self, namespace: str) -> list[str]:
         return [room for of, room in self._rooms if of == namespace]
@@ -92,10 +92,11 @@ class Ledger:
     def _forget_some(self) -> None:
         """A tenth, so that it is seldom."""
         least = self._most * 9 // 10
-        for key in sorted(self._rooms, key=lambda each: self._rooms[each][-1][0] if self._rooms[each] else 0.0):
+        for key in sorted(self._rooms, key=lambda each: self._rooms[each][-1][0]):
             entries = self._rooms[key]
             while entries and self._kept > least:
                 entries.popleft()
                 self._kept -= 1
-            if not entries and self._kept > least:
-                del self._rooms[key]
+            if entries:
+                return
+            del self._rooms[key]

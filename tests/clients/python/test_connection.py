@@ -54,6 +54,21 @@ async def test_what_the_server_refuses_is_raised_with_its_code(serve: Serve) -> 
             await connection.call("subscribe", {"channel": "user:bob"})
 
 
+async def test_a_call_between_the_namespaces_end_and_the_sockets_waits_for_that(serve: Serve) -> None:
+    """Whoever asks again after `Lost` would hold up the loop, in which the socket ends, for ever."""
+    server = await serve()
+    async with client(server.url) as opened:
+        connection = await opened.connection("/trading")
+        assert connection._socket is not None
+        connection._socket.namespaces.clear()
+        calling = asyncio.create_task(connection.call("ping", {}))
+        assert not (await asyncio.wait({calling}, timeout=0.1))[0]
+        await abort(server)
+        with pytest.raises(Lost):
+            await calling
+        assert await connection.call("ping", {})
+
+
 @pytest.mark.parametrize("namespace", ["/trading", "/chat"])
 async def test_nobody_there(namespace: str) -> None:
     async with client("http://127.0.0.1:9") as opened:

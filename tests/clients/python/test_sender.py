@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 from pathlib import Path
 
 import pytest
 
 from clients.python import Client, Refused, TimedOut
-from clients.python.outbox import FileOutbox, Waiting
+from clients.python.outbox import FileOutbox, MemoryOutbox, Waiting
 from tests.clients.python.opening import client, some
 from tests.conftest import Serve
 from tests.support.process import running
@@ -133,3 +134,29 @@ async def test_it_has_a_bound(serve: Serve) -> None:
         proxy.black_hole(False)
         assert [(await each).seq for each in waiting[:2]] == [1, 2]
     await proxy.close()
+
+
+async def test_a_file_that_cannot_be_written_is_told_to_who_waits(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await serve(**PEOPLE)
+
+    async def locked(self: MemoryOutbox, client_message_id: str) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    async with client(server.url) as opened:
+        session = await opened.session("s")
+        with monkeypatch.context() as broken:
+            broken.setattr(MemoryOutbox, "remove", locked)
+            both = await asyncio.gather(session.send("one"), session.send("two"), return_exceptions=True)
+        assert [getattr(each, "code", None) for each in both] == ["CLIENT_FAULT"] * 2
+        assert "database is locked" in caplog.text
+        assert (await session.send("three")).seq == 2
+
+
+async def test_a_session_whose_name_is_no_path_goes_on_by_http(serve: Serve) -> None:
+    server = await serve(**PEOPLE)
+    async with client(server.url) as opened:
+        session = await opened.session("a/b?c#d 1")
+        await session.send("one")
+        assert [message.content for message in await session.older(before_seq=2)] == ["one"]

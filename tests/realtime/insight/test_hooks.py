@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from server.realtime.recovery import Bounds
+from server.realtime.rooms import EVERYONE
 from tests.support import echo
 from tests.support.client import PATIENCE
 from tests.support.raw import POLLING, WEBSOCKET, raw_socket
@@ -64,6 +65,16 @@ async def test_recoveries_by_result() -> None:
                 assert [each.what for each in found.events][-len(whats) :] == whats
         assert meter.recoveries == {"opened": 1, "refused": 1, "resumed": 1}
         assert meter.disconnects["transport"] >= 1
+
+
+async def test_the_writes_to_clients_that_can_come_back_are_timed() -> None:
+    async with echo.serving(recovery=Bounds()) as (running, namespace), raw_socket(running.url) as raw:
+        await raw.send("40/echo," + json.dumps(auth()))
+        await raw.expect('42/echo,["connected"')
+        before = sum(namespace.meter.write.counts)
+        await namespace.emit("said", {}, room=EVERYONE)
+        await raw.expect('42/echo,["said"')
+        assert sum(namespace.meter.write.counts) == before + 1
 
 
 async def test_a_name_that_a_client_made_up_is_not_metered() -> None:

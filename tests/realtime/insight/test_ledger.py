@@ -45,6 +45,14 @@ def test_the_room_that_was_silent_longest_is_forgotten_first() -> None:
     assert len(list(ledger.of("/x", "r:999"))) == 1
 
 
+def test_what_makes_others_be_forgotten_is_kept_itself() -> None:
+    ledger = Ledger(most=10)
+    for number in range(100):
+        ledger.put("/x", [f"r:{number}"], SENT, said(number), "", ())
+        assert len(list(ledger.of("/x", f"r:{number}"))) == 1
+        assert len(ledger) == len(ledger.rooms("/x"))
+
+
 def test_one_room_alone_is_bounded_too() -> None:
     ledger = Ledger(most=10)
     for number in range(100):

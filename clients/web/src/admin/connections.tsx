@@ -90,7 +90,7 @@ export function Connections({ fields }: { fields: URLSearchParams }) {
                   <th>{t.namespace}</th>
                   <th>{t.door}</th>
                   <th>{t.address}</th>
-                  <th>{t.since2}</th>
+                  <th>{t.connectedSince}</th>
                   <th className="number">{t.inRooms}</th>
                   <th className="number">{t.waiting}</th>
                   <th className="number">{t.peak}</th>

@@ -12,6 +12,7 @@ import type { Inspected } from "./types";
 import { WORDS } from "./words";
 
 const EVERY_MS = 2000;
+const USERS = "/api/admin/users/";
 
 /** One connection: who, where, what waits, what happened; and the ways to end it. */
 export function Inspect({ id, onClose }: { id: string; onClose: () => void }) {
@@ -22,7 +23,8 @@ export function Inspect({ id, onClose }: { id: string; onClose: () => void }) {
   const [ending, setEnding] = useState<string | null>(null);
 
   const end = (reason: string) => {
-    const body = reason ? { reason } : {};
+    const tenant = ending?.startsWith(USERS) && value?.tenant; // elsewhere somebody else may have the same id
+    const body = { ...(reason && { reason }), ...(tenant && { tenant }) };
     void request<{ disconnected: number }>(ending as string, { body }).then(({ disconnected }) => {
       tell(t.disconnected(disconnected), "good");
       again();
@@ -45,7 +47,7 @@ export function Inspect({ id, onClose }: { id: string; onClose: () => void }) {
         [t.door, `${value.door} (${value.transport})`],
         [t.address, value.address],
         [t.node, value.node || "–"],
-        [t.since2, dayAndClock(value.connected_at, language)],
+        [t.connectedSince, dayAndClock(value.connected_at, language)],
         [t.token, value.token_expires_at ? dayAndClock(value.token_expires_at, language) : "–"],
         [
           t.outbox,
@@ -92,7 +94,7 @@ export function Inspect({ id, onClose }: { id: string; onClose: () => void }) {
             <button
               type="button"
               className="danger"
-              onClick={() => setEnding(`/api/admin/users/${encodeURIComponent(value.user_id)}/disconnect`)}
+              onClick={() => setEnding(`${USERS}${encodeURIComponent(value.user_id)}/disconnect`)}
             >
               {t.disconnectUser}
             </button>

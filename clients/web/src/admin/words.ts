@@ -4,7 +4,7 @@ const ALERTS_EN = {
   redis_lost: "Redis does not answer",
   source_lost: "A machine's source is lost",
   error_rate: "Many events fail",
-  connection_surge: "Unusually many connects",
+  connection_surge: "Unusually many connections",
   loop_lag: "The server is overloaded",
 };
 const ALERTS_KO = {
@@ -24,7 +24,7 @@ const VERDICTS_EN = {
   sent: "It was sent",
   replayed: "It was sent after a reconnect",
   no_such_message: "There is no such message",
-  unknown: "The record does not go back so far",
+  unknown: "The record does not go back that far",
 };
 const VERDICTS_KO = {
   not_connected: "연결되어 있지 않았음",
@@ -76,7 +76,7 @@ export const WORDS = {
     noAlerts: "Nothing is wrong, and nothing was in the last hour.",
     times: (count: number) => `${count} times`,
     since: (time: string) => `since ${time}`,
-    until: (time: string) => `over at ${time}`,
+    until: (time: string) => `ended at ${time}`,
     search: "Id, user or address",
     namespace: "Namespace",
     all: "All",
@@ -91,7 +91,7 @@ export const WORDS = {
     user: "User",
     address: "Address",
     door: "Door",
-    since2: "Since",
+    connectedSince: "Connected since",
     waiting: "Waiting",
     none: "None found.",
     inspect: "Inspect",
@@ -203,7 +203,7 @@ export const WORDS = {
     user: "사용자",
     address: "주소",
     door: "경로",
-    since2: "연결 시각",
+    connectedSince: "연결 시각",
     waiting: "대기 중",
     none: "찾지 못했습니다.",
     inspect: "살펴보기",
@@ -220,7 +220,7 @@ export const WORDS = {
     recoveredOne: "끊긴 뒤 복구됨",
     reason: "이유",
     lostRecord: (count: number) => `더 오래된 기록 ${count}개는 지워졌습니다.`,
-    record: "비행 기록",
+    record: "연결 기록",
     noRecord: "기록이 없습니다.",
     inRooms: "룸",
     disconnect: "연결 끊기",

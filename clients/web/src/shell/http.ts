@@ -1,6 +1,6 @@
 /** The server's HTTP API as this tab's person. Every failure is an `AtriumError` with a stable code. */
 import { AtriumError } from "atrium-client";
-import { currentPerson } from "./identity";
+import { freshToken } from "./identity";
 
 export interface Request {
   method?: string;
@@ -13,7 +13,7 @@ const TIMEOUT_MS = 20_000;
 
 /** What it answered. Rejects with AtriumError: the server's, or `UNREACHABLE`. */
 export const ask = async (path: string, { method, body, signal, anonymous }: Request = {}): Promise<Response> => {
-  const token = anonymous ? undefined : currentPerson()?.token;
+  const token = anonymous ? null : await freshToken();
   const json = body !== undefined && !(body instanceof FormData);
   const limit = AbortSignal.timeout(TIMEOUT_MS);
   let response: Response;

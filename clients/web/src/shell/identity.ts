@@ -84,9 +84,7 @@ export const signInAs = async (
 
 export const signOut = (): void => become(null);
 
-export const currentPerson = (): Person | null => person;
-
-/** For connections: the token of now, a fresh one if it is about to run out and can be had. */
+/** For connections and requests: the token of now, a fresh one if it is about to run out and can be had. */
 export const freshToken = async (): Promise<string | null> => {
   const old = person;
   if (old?.minted && old.expiresAt !== null && old.expiresAt - Date.now() < RENEW_BEFORE_MS) {

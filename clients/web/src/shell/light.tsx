@@ -19,7 +19,7 @@ export function Light({ state, onRetry }: { state: LightState; onRetry?: () => v
       connected: "Connected",
       reconnecting: "Reconnecting",
       failed: "Not connected",
-      fallback: "By HTTP",
+      fallback: "Over HTTP",
       closed: "Closed",
       retry: "Try again",
     },

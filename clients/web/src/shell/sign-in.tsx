@@ -18,10 +18,10 @@ export function SignIn({ onDone }: { onDone: () => void }) {
   const t = useWords({
     en: {
       title: "Sign in",
-      development: "This is a development server: be anybody.",
+      development: "This is a development server: sign in as anyone.",
       other: "Someone else",
       name: "Name",
-      roles: "Roles, by comma",
+      roles: "Roles, separated by commas",
       enter: "Sign in",
       token: "Access token",
       paste: "Paste the token that your service gave you.",
