@@ -106,7 +106,7 @@ clean: ## Remove what the other targets made, the development database too
 # Not `npm ci`: that wants every platform's binaries in the lock, and registries that mirror may have some only.
 clients/node_modules: clients/package-lock.json | .venv/node
 	@echo "Installing what builds the pages (once, some 20 seconds)"
-	@cd clients && $(NODE) npm install --no-save --no-fund --no-audit --loglevel=error
+	@cd clients && $(NODE) npm install --no-save --no-fund --no-audit --loglevel=error --fetch-retries=1 --fetch-retry-mintimeout=1000 --fetch-timeout=30000 >/dev/null
 	@touch $@
 
 PAGES = $(shell find clients/web clients/js/src -type f -not -path "*/node_modules/*")

@@ -7,6 +7,8 @@ const [what, url, token] = process.argv.slice(2);
 
 const socket = () => {
   let answers = 0;
+  let refusals = 0;
+  const leaveAtTheEnd = () => answers === 4 && refusals > 0 && ws.close(1000);
   const sessionId = "test-session-" + Date.now();
   const ws = new WebSocket(`${url}/${sessionId}?token=${token}`);
 
@@ -36,10 +38,13 @@ const socket = () => {
         break;
       case "stream_end":
         console.log("\n스트리밍 완료. 토큰:", data.tokens_used);
-        if (++answers === 4) ws.close(1000);
+        answers++;
+        leaveAtTheEnd();
         break;
       case "error":
         console.log(data.code, data.event);
+        refusals++;
+        leaveAtTheEnd();
         break;
     }
   };

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -42,6 +43,11 @@ class Process:
         self.process.send_signal(number)
 
 
+def heed_interrupts() -> None:
+    """As on a terminal: a shell without one makes what it runs in the background ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @asynccontextmanager
 async def running(*command: str | Path, cwd: Path = ROOT, **environ: str) -> AsyncIterator[Process]:
     """Standard error is read with standard output. Killed at the end when it has not ended by itself."""
@@ -53,6 +59,7 @@ async def running(*command: str | Path, cwd: Path = ROOT, **environ: str) -> Asy
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     try:
         yield Process(process)
