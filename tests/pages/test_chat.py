@@ -417,6 +417,24 @@ def _fill(sqlite_url: str, session_id: str) -> None:
         db.execute("UPDATE chat_participants SET last_read_seq = 1001 WHERE session_id = ?", (session_id,))
 
 
+async def test_what_a_message_says_of_itself_breaks_no_page(visitors: Visitors, nodes: Nodes) -> None:
+    mallory = Rest(nodes.url(0), "mallory")
+    session_id = await make(mallory, "trent")
+    nothing = {"toString": 1, "valueOf": 1}
+    for metadata in (
+        {"file": {"url": "/files/abc", "name": nothing, "type": nothing, "size": nothing, "thumbnail_url": nothing}},
+        {"source_documents": [{"document": nothing, "title": nothing}, None, 5, "text"], "agent_name": nothing},
+        {"edited_at": nothing, "cancelled": nothing, "tokens_used": nothing, "latency_ms": nothing},
+    ):
+        body = {"content": "look at this", "metadata": metadata}
+        reply = await mallory.post(f"{SESSIONS}/{session_id}/messages", body)
+        assert reply.status == 201, reply
+    await say(mallory, session_id, "and this")
+    trent = await visitors.visit(at(nodes.url(1), session_id), "trent")
+    await expect(bubble(trent, "and this")).to_be_visible()
+    await expect(bubble(trent, "look at this")).to_have_count(3)
+
+
 async def test_the_network_goes_and_comes_back(visitors: Visitors, nodes: Nodes, proxy: Proxy) -> None:
     nora, noah = Rest(nodes.url(0), "nora"), Rest(nodes.url(1), "noah")
     session_id = await make(nora, "noah")

@@ -20,14 +20,17 @@ export class AtriumError extends Error {
   /** Of an `error` object as acks, events, refused connects and HTTP carry it. */
   static from(wire: unknown, code = "REFUSED"): AtriumError {
     const { code: named, message, retry_after, close_code, details, reconnect } = (wire ?? {}) as Partial<WireError>;
-    return new AtriumError(named ?? code, message, {
-      retryAfter: retry_after,
+    const wait = typeof retry_after === "number" && retry_after > 0;
+    return new AtriumError(typeof named === "string" ? named : code, message, {
+      retryAfter: wait ? Math.min(retry_after, MOST_MS) : undefined,
       closeCode: close_code,
       details,
       reconnect,
     });
   }
 }
+
+const MOST_MS = 2 ** 31 - 1; // a timer that is longer goes off at once
 
 interface ErrorMore {
   retryAfter?: number | undefined;

@@ -2,7 +2,11 @@ import type { Connection } from "./connection.js";
 import { AtriumError } from "./errors.js";
 import { http } from "./http.js";
 import type { PendingMessage } from "./outbox.js";
+import type { Events } from "./protocol.js";
 import type { ChatMessage, Sent, SessionInfo } from "./types.js";
+
+type Happened = Events["/chat"]["hears"]["system"];
+type Update = (change: (session: SessionInfo) => SessionInfo) => void;
 
 export interface Page {
   messages: ChatMessage[];
@@ -11,6 +15,8 @@ export interface Page {
 
 const POLL_MS = 3000;
 const PAGE = 200;
+const AGAIN = 5; // of so many polls one asks for what may have changed, too
+const OVERLAP = 50; // messages that may have
 
 /** A session over HTTP: while there is no socket, and for its past. */
 export class Fallback {
@@ -23,6 +29,7 @@ export class Fallback {
   #last: (() => number | undefined) | undefined;
   #banked: string | undefined;
   #told: ((page: Page) => void) | undefined;
+  #polls = 0;
 
   constructor(connection: Connection<"/chat">, sessionId: string, pollMs = POLL_MS) {
     this.#connection = connection;
@@ -31,10 +38,14 @@ export class Fallback {
     this.#path = `/api/chat/sessions/${encodeURIComponent(sessionId)}`;
   }
 
-  /** Tells what is new, beginning with the newest messages there are, until `stop`. */
+  /**
+   * Tells what is new, beginning with the newest messages there are, until `stop`. At first and now and then it tells the
+   * session and the newest messages again: they may have changed.
+   */
   start(last: () => number | undefined, told: (page: Page) => void): void {
     this.#last = last;
     this.#told = told;
+    this.#polls = 0;
     void this.#poll({});
   }
 
@@ -71,6 +82,32 @@ export class Fallback {
     return http(this.#connection, "GET", `${this.#path}/messages?limit=${limit}&before=${seq}`);
   }
 
+  /** What became of it. In order, but for what must be asked for. */
+  async happened({ event, user_id, timestamp }: Happened, update: Update): Promise<void> {
+    if (event === "handover_requested") {
+      const known = { summary: "", reason: "", requested_by: user_id, requested_at: timestamp };
+      const unknown = { intent: "", urgency: "", keywords: [], suggested_action: "" };
+      const { handover } = await this.#session().catch(() => ({ handover: { ...known, ...unknown } }));
+      update((session) => (session.operator_id === null ? { ...session, handover } : session)); // nobody took it yet
+      return;
+    }
+    update((session) => {
+      const others = session.participants.filter((each) => each !== user_id);
+      const changes: Partial<Record<typeof event, Partial<SessionInfo>>> = {
+        session_archived: { status: "archived", handover: null },
+        operator_joined: { operator_id: user_id, handover: null },
+        agent_joined: { operator_id: null },
+        participant_added: { participants: [...others, user_id] },
+        participant_removed: { participants: others },
+      };
+      return { ...session, ...changes[event] };
+    });
+  }
+
+  #session(): Promise<SessionInfo> {
+    return http(this.#connection, "GET", this.#path);
+  }
+
   async #find(content: string): Promise<Sent | undefined> {
     const page = await http(this.#connection, "GET", `${this.#path}/messages?limit=${PAGE}`).catch(() => undefined);
     const message = (page?.messages as ChatMessage[] | undefined)?.findLast(
@@ -87,9 +124,10 @@ export class Fallback {
     let more = false;
     try {
       const last = this.#last?.();
-      const after = last === undefined ? "" : `&after=${last}`;
+      const isAgain = this.#polls++ % AGAIN === 0;
+      const after = last === undefined ? "" : `&after=${isAgain ? Math.max(0, last - OVERLAP) : last}`;
       const page = await http(this.#connection, "GET", `${this.#path}/messages?limit=${PAGE}${after}`);
-      const session = last === undefined ? await http(this.#connection, "GET", this.#path) : undefined;
+      const session = isAgain || last === undefined ? await this.#session() : undefined;
       if (this.#running !== running) return;
       this.#told?.({ messages: page.messages, session });
       more = after !== "" && page.has_more;

@@ -39,7 +39,7 @@ export class Outbox {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #tries = 0;
   #open = false;
-  userId: string | undefined;
+  #userId: string | undefined;
 
   constructor(
     prefix: string,
@@ -56,7 +56,7 @@ export class Outbox {
 
   /** In the order of sending, but for those that are seen as messages already. */
   get pending(): PendingMessage[] {
-    return this.#mine().flatMap((entry) => (entry.seen ? [] : [entry.message]));
+    return this.#mine().flatMap((entry) => (entry.seen ? [] : entry.message));
   }
 
   /** Resolves when it is stored. Rejects when it is refused for good, or there are too many. */
@@ -64,7 +64,7 @@ export class Outbox {
     if (this.#entries.length >= MOST) {
       return Promise.reject(new AtriumError("LIMIT_EXCEEDED"));
     }
-    const entry: Entry = { message: { ...message, ...(this.userId && { user_id: this.userId }) } };
+    const entry: Entry = { message: { ...message, ...(this.#userId && { user_id: this.#userId }) } };
     const sent = new Promise<Sent>((resolve, reject) => {
       entry.settle = { resolve, reject };
     });
@@ -77,22 +77,22 @@ export class Outbox {
   }
 
   retry(id: string): void {
-    for (const entry of this.#entries) {
-      if (entry.message.client_message_id === id) entry.message = { ...entry.message, error: undefined };
-    }
-    this.#changed();
+    const entry = this.#find(id);
+    if (!entry) return;
+    this.#mark(entry);
     void this.#next();
   }
 
   discard(id: string): void {
-    const entry = this.#entries.find(({ message }) => message.client_message_id === id);
+    const entry = this.#find(id);
     if (!entry || entry === this.#sending) return;
     entry.settle?.reject(new AtriumError("CLOSED"));
     this.#remove(entry);
   }
 
-  /** From now on, until `pause`. */
-  start(): void {
+  /** From now on, until `pause`, in this user's name. */
+  start(userId: string | undefined): void {
+    this.#userId = userId;
     this.#open = true;
     this.#tries = 0;
     void this.#next();
@@ -104,15 +104,17 @@ export class Outbox {
   }
 
   /** A message of this user was told: if it is the one being sent, its ack is still to come. */
-  see(content: string): boolean {
+  see(content: string): void {
     const entry = this.#sending;
-    if (!entry || entry.message.content !== content) return false;
-    entry.seen = true;
-    return true;
+    if (entry?.message.content === content) entry.seen = true;
+  }
+
+  #find(id: string): Entry | undefined {
+    return this.#entries.find(({ message }) => message.client_message_id === id);
   }
 
   #mine(): Entry[] {
-    return this.#entries.filter(({ message }) => !message.user_id || !this.userId || message.user_id === this.userId);
+    return this.#entries.filter(({ message }) => !message.user_id || !this.#userId || message.user_id === this.#userId);
   }
 
   async #next(): Promise<void> {
@@ -134,29 +136,34 @@ export class Outbox {
         wait = Math.max(error.retryAfter ?? 0, Math.min(LONGEST_WAIT_MS, 500 * 2 ** this.#tries++));
       } else {
         this.#tries = 0;
-        entry.message = { ...entry.message, error };
+        this.#mark(entry, error);
         entry.settle?.reject(error);
-        this.#changed();
       }
-    } finally {
-      this.#sending = undefined;
     }
+    this.#sending = undefined;
     if (wait) this.#timer = setTimeout(() => void this.#next(), wait);
     else void this.#next();
   }
 
+  /** Of what was refused that is kept too: a reload does not say it again. */
+  #mark(entry: Entry, error?: AtriumError): void {
+    entry.message = { ...entry.message, error };
+    this.#store(entry.message);
+    this.#changed();
+  }
+
   #remove(entry: Entry, sent?: Sent): void {
     this.#entries = this.#entries.filter((each) => each !== entry);
-    try {
-      this.#storage?.removeItem(this.#prefix + entry.message.client_message_id);
-    } catch {}
+    this.#store(entry.message, true);
     this.#changed(sent);
   }
 
   /** A full or forbidden storage costs only its surviving a reload. */
-  #store(message: PendingMessage): void {
+  #store(message: PendingMessage, isOver = false): void {
+    const key = this.#prefix + message.client_message_id;
     try {
-      this.#storage?.setItem(this.#prefix + message.client_message_id, JSON.stringify(message));
+      if (isOver) this.#storage?.removeItem(key);
+      else this.#storage?.setItem(key, JSON.stringify(message));
     } catch {}
   }
 
@@ -167,7 +174,9 @@ export class Outbox {
         const key = this.#storage?.key(index) ?? "";
         if (!key.startsWith(this.#prefix)) continue;
         const message = JSON.parse(this.#storage?.getItem(key) ?? "");
-        if (message.content && this.#prefix + message.client_message_id === key) found.push(message);
+        if (!message.content || this.#prefix + message.client_message_id !== key) continue;
+        message.error &&= AtriumError.from(message.error);
+        found.push(message);
       } catch {
         // Somebody else wrote that
       }

@@ -23,13 +23,13 @@ export interface SessionSnapshot {
   participants: readonly string[];
   /** User ids of who has joined it. */
   online: readonly string[];
-  /** In the order of `seq`, without gaps. */
+  /** In the order of `seq`, without gaps. What was edited in a drop is found among the newest 50 of those known before. */
   messages: readonly ChatMessage[];
   /** There are messages before the first one: `loadOlder`. */
   hasOlder: boolean;
   /** Said here, and not stored yet. */
   pending: readonly PendingMessage[];
-  /** Answers that are being given. */
+  /** Answers that are being given; one that broke off stays, with its `error`, until the next message. */
   streams: readonly ChatStream[];
   /** User ids of who types. */
   typing: readonly string[];

@@ -35,21 +35,20 @@ export class ChatSession extends Store<SessionSnapshot> {
   #status: SessionSnapshot["status"] = "joining";
   #error: AtriumError | undefined;
   #session: SessionInfo | undefined;
-  #online: string[] = [];
+  #online = new Set<string>();
   #messages: ChatMessage[] = [];
   #most: number;
-  #hasOlder = false;
   #typing = new Set<string>();
   #reads: Record<string, number> = {};
   #read = 0;
   #typed = 0;
   #outbox: Outbox;
   #streams = new Streams();
-  #sequence = new Sequence<ChatMessage>((message) => this.#append(message, this.#replaying));
-  #replaying = false;
   #joining: object | undefined;
-  #gap: ReturnType<typeof setTimeout> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #listeners = new Set<MessageListener>();
+  #replaying = false;
+  #sequence = new Sequence<ChatMessage>((message) => this.#append(message));
   /** Not in what a page loads first. */
   #fallback: Promise<Fallback> | undefined;
   #pollInterval: number | undefined;
@@ -82,10 +81,11 @@ export class ChatSession extends Store<SessionSnapshot> {
     this.#stops = [
       connection.onState(this.#follow),
       on("message", (message) => this.#take(message)),
-      on("message_edited", (message) => this.#replace(message.seq, () => message)),
-      on("message_deleted", ({ seq, deleted_at }) =>
-        this.#replace(seq, (message) => ({ ...message, content: "", metadata: { deleted_at } })),
-      ),
+      on("message_edited", (message) => this.#take(message)),
+      on("message_deleted", ({ seq, deleted_at }) => {
+        const message = this.#messages[seq - this.#first];
+        if (message) this.#take({ ...message, content: "", metadata: { deleted_at } });
+      }),
       on("stream_start", (event) => this.#streams.start(event)),
       on("stream_chunk", (event) => this.#streams.chunk(event)),
       on("stream_end", (event) => {
@@ -115,7 +115,8 @@ export class ChatSession extends Store<SessionSnapshot> {
   send(content: string, more: { metadata?: Record<string, unknown>; file_id?: string } = {}): Promise<Sent> {
     return this.#outbox.add({
       ...more,
-      client_message_id: newId(),
+      // `randomUUID` is not there on pages without TLS, such as those on a factory's network
+      client_message_id: crypto.getRandomValues(new Uint32Array(4)).join("-"),
       content,
       created_at: new Date().toISOString(),
     });
@@ -132,22 +133,21 @@ export class ChatSession extends Store<SessionSnapshot> {
 
   /** May be called at every key. */
   typing(isTyping: boolean): void {
-    const now = Date.now();
+    const now = isTyping ? Date.now() : 0;
     if (this.#status !== "joined" || (isTyping ? now - this.#typed < TYPING_MS : !this.#typed)) return;
-    this.#typed = isTyping ? now : 0;
+    this.#typed = now;
     this.connection.tell("typing", { ...this.#here, is_typing: isTyping });
   }
 
   /** This user has read all up to `seq`. May be called at every scroll. */
-  async read(seq = this.#sequence.last ?? 0): Promise<void> {
+  async read(seq = this.#last): Promise<void> {
     if (seq <= this.#read || this.#status === "failed") return;
-    const before = this.#read;
     this.#read = seq;
     try {
       if (this.#status === "fallback") await (await this.#http()).read(seq);
       else await this.connection.call("read", { ...this.#here, seq });
     } catch {
-      if (this.#read === seq) this.#read = before; // the next call says it
+      this.#read = 0; // the next call says it
     }
   }
 
@@ -166,16 +166,16 @@ export class ChatSession extends Store<SessionSnapshot> {
 
   /** Resolves to whether there are more still. They stay in memory. */
   async loadOlder(limit = PAGE): Promise<boolean> {
-    const first = this.#messages[0]?.seq;
-    if (!this.#hasOlder || first === undefined) return false;
-    const page = await (await this.#http()).before(first, limit);
-    if (this.#messages[0]?.seq === first) {
-      this.#messages = [...page.messages, ...this.#messages];
-      this.#most += page.messages.length;
-      this.#hasOlder = page.has_more;
-      this.changed();
+    const first = this.#first;
+    if (first > 1) {
+      const { messages } = await (await this.#http()).before(first, limit);
+      if (this.#first === first) {
+        this.#messages = messages.concat(this.#messages);
+        this.#most += messages.length;
+        this.changed();
+      }
     }
-    return this.#hasOlder;
+    return this.#first > 1;
   }
 
   /** Every message once, in order. The result stops it. */
@@ -188,7 +188,7 @@ export class ChatSession extends Store<SessionSnapshot> {
   close(): void {
     for (const stop of this.#stops.splice(0)) stop();
     this.#outbox.pause();
-    this.#stopPolling();
+    this.#stop();
     this.#joining = undefined;
     if (this.connection.state === "connected") this.connection.call("leave", this.#here).catch(() => {});
   }
@@ -199,114 +199,120 @@ export class ChatSession extends Store<SessionSnapshot> {
       error: this.#error,
       session: this.#session,
       participants: this.#session?.participants ?? [],
-      online: this.#online,
+      online: [...this.#online],
       messages: this.#messages.slice(),
-      hasOlder: this.#hasOlder,
+      hasOlder: this.#first > 1,
       pending: this.#outbox.pending,
-      streams: this.#streams.list(),
+      streams: [...this.#streams.values()],
       typing: [...this.#typing],
       reads: this.#reads,
-      lastSeq: this.#sequence.last ?? 0,
+      lastSeq: this.#last,
     };
   }
 
   // -- the connection -----------------------------------------------------------------------------------------------
 
   #follow = (state: ConnectionState): void => {
+    this.#stop();
     if (state === "connected") {
-      this.#stopPolling();
-      if (this.connection.recovered && this.#status === "joined") this.#resume();
-      else void this.#join();
+      if (this.connection.recovered && this.#status === "joined") this.#goOn();
+      else this.#join();
       return;
     }
     this.#outbox.pause();
     this.#typing.clear();
-    this.#typed = 0;
     if (this.#joining) this.#status = "joining"; // not all that was missed is here
     this.#joining = undefined;
     if (state === "fallback") {
       this.#status = state;
-      this.#resume();
-      void this.#startPolling();
+      this.#goOn();
+      this.#startPolling();
     } else if (state === "failed" && !isPassing(this.connection.error)) {
-      this.#status = "failed";
-      this.#error = this.connection.error;
+      this.#fail(this.connection.error);
     }
     this.changed();
   };
 
-  #resume(): void {
-    this.#outbox.userId = this.connection.userId;
-    this.#outbox.start();
+  #goOn(): void {
+    this.#outbox.start(this.connection.userId);
+    this.#mindGap();
   }
 
-  async #join(overlap = OVERLAP): Promise<void> {
+  #join(overlap = OVERLAP): void {
     const joining = {};
     this.#joining = joining;
     if (this.#status !== "joined") this.#status = "joining";
     if (overlap) this.#streams.clear(); // they are told anew, or have ended
     this.changed();
-    try {
-      await this.#catchUp(joining, overlap);
-    } catch (error) {
-      if (this.#joining === joining) this.#refused(error as AtriumError);
-    }
+    this.#catchUp(joining, overlap).catch((error: AtriumError) => {
+      if (this.#joining !== joining) return;
+      this.#joining = undefined;
+      if (!isPassing(error)) this.#fail(error);
+      else this.#later(error.retryAfter ?? RETRY_MS, () => this.#join());
+    });
   }
 
   /** All that was said since; with those `overlap` messages before, which may have changed. */
   async #catchUp(joining: object, overlap: number): Promise<void> {
-    const { last } = this.#sequence;
-    let after = last === undefined ? undefined : Math.max(0, last - overlap);
-    for (;;) {
+    for (let back = overlap; ; back = 0) {
+      const { last, held } = this.#sequence;
+      const early = [...held.keys()];
       const page = await this.connection.call("join", {
         ...this.#here,
-        ...(after !== undefined && { after_seq: after }),
+        ...(last !== undefined && { after_seq: Math.max(0, last - back) }),
       });
       if (this.#joining !== joining) return;
-      const { messages } = page;
-      const newest = messages.at(-1)?.seq;
       this.#session = page.session;
-      this.#online = page.online;
+      this.#online = new Set(page.online);
       this.#status = "joined";
       this.#error = undefined;
-      if (after === undefined) this.#begin(messages, page.has_more);
-      else for (const message of messages) this.#take(message, true);
-      this.changed();
-      if (after === undefined || !page.has_more || newest === undefined) break;
-      if (page.last_seq - newest > this.#most) {
-        this.#sequence = new Sequence((message) => this.#append(message, this.#replaying));
+      this.#hear(page.messages, true);
+      for (const seq of early) if (!(seq <= page.last_seq)) held.delete(seq); // nobody said that
+      const now = this.#last;
+      if (last === undefined || !page.has_more || now === last) break;
+      if (page.last_seq - now > this.#most) {
+        this.#sequence.last = undefined; // away for so long that only the newest count
         this.#messages = [];
-        after = undefined; // away for so long that only the newest count
-      } else {
-        after = newest;
       }
     }
     this.#joining = undefined;
-    this.#resume();
-    this.#mindGap();
+    this.#goOn();
     this.changed();
   }
 
-  #refused(error: AtriumError): void {
-    this.#joining = undefined;
-    if (isPassing(error)) {
-      if (this.connection.state !== "connected") return; // it comes back
-      clearTimeout(this.#gap);
-      this.#gap = setTimeout(() => void this.#join(), error.retryAfter ?? RETRY_MS);
-      return;
-    }
+  #fail(error: AtriumError | undefined): void {
     this.#status = "failed";
     this.#error = error;
     this.changed();
+  }
+
+  #later(ms: number, run: () => unknown): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      run();
+    }, ms);
   }
 
   async #deliver(message: PendingMessage): Promise<Sent> {
     if (this.#status === "fallback") return (await this.#http()).send(message, !this.#session);
     const { client_message_id, content, metadata, file_id } = message;
     const said = { ...this.#here, client_message_id };
-    return file_id
+    const sent: Promise<Sent> = file_id
       ? this.connection.call("file", { ...said, file_id, message: content })
       : this.connection.call("message", { ...said, content, ...(metadata && { metadata }) });
+    const { socket } = this.connection;
+    let fault: unknown;
+    const ended = (_: unknown, details: any) => {
+      fault = details?.context?.code ?? details?.description; // by WebSocket, by polling
+    };
+    socket.on("disconnect", ended);
+    return sent
+      .catch((error) => {
+        // Of one that is far above its limit the server reads nothing, and does not name the fault.
+        throw fault === 1009 || fault === 413 ? new AtriumError("MESSAGE_TOO_BIG") : error;
+      })
+      .finally(() => socket.off("disconnect", ended));
   }
 
   #http(): Promise<Fallback> {
@@ -320,104 +326,101 @@ export class ChatSession extends Store<SessionSnapshot> {
     return this.#fallback;
   }
 
-  async #startPolling(): Promise<void> {
-    try {
-      const fallback = await this.#http();
-      if (this.#status !== "fallback") return;
-      fallback.start(
-        () => this.#sequence.last,
-        (page) => this.#poll(page),
-      );
-    } catch {
-      this.#gap = setTimeout(() => void this.#startPolling(), RETRY_MS);
-    }
+  #startPolling(): void {
+    this.#http().then(
+      (fallback) => {
+        if (this.#status !== "fallback") return;
+        fallback.start(
+          () => this.#sequence.last,
+          ({ messages, session = this.#session }) => {
+            this.#session = session;
+            this.#hear(messages);
+          },
+        );
+      },
+      () => this.#later(RETRY_MS, () => this.#startPolling()),
+    );
   }
 
-  #stopPolling(): void {
-    clearTimeout(this.#gap);
-    this.#gap = undefined;
-    this.#fallback?.then((fallback) => fallback.stop()).catch(() => {});
-  }
-
-  #poll({ messages, session }: { messages: ChatMessage[]; session?: SessionInfo | undefined }): void {
-    if (session) this.#session = session;
-    if (this.#sequence.last === undefined) this.#begin(messages, (messages[0]?.seq ?? 1) > 1);
-    else for (const message of messages) this.#take(message);
-    this.changed();
+  /** What is to be done later, and polling. */
+  #stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#fallback?.then(
+      (fallback) => fallback.stop(),
+      () => {},
+    );
   }
 
   // -- messages -----------------------------------------------------------------------------------------------------
 
-  #begin(messages: ChatMessage[], hasOlder: boolean): void {
-    for (const message of messages) this.#append(message, true);
-    this.#hasOlder = hasOlder;
-    this.#sequence.begin(messages.at(-1)?.seq ?? 0);
-  }
-
-  #take(message: ChatMessage, replayed = false): void {
-    this.#streams.drop(message.message_id);
-    if (message.seq <= (this.#sequence.last ?? 0)) {
-      this.#replace(message.seq, () => message);
-      return;
+  /** The first that are heard are what there is: the newest. */
+  #hear(messages: ChatMessage[], replayed = false): void {
+    const isFirst = this.#sequence.last === undefined;
+    this.#replaying = replayed || isFirst;
+    for (const message of messages) {
+      if (isFirst) this.#append(message);
+      else this.#take(message);
     }
-    this.#replaying = replayed;
-    this.#sequence.take(message);
     this.#replaying = false;
-    if (!replayed) this.#mindGap();
+    if (isFirst) this.#sequence.begin(messages.at(-1)?.seq ?? 0);
+    this.changed();
   }
 
-  #append(message: ChatMessage, replayed: boolean): void {
+  get #last(): number {
+    return this.#sequence.last ?? 0;
+  }
+
+  get #first(): number {
+    return this.#messages[0]?.seq ?? 1;
+  }
+
+  /** A new one, or as one that is known is now. */
+  #take(message: ChatMessage): void {
+    const index = message.seq - this.#first;
+    if (index in this.#messages) this.#messages[index] = message;
+    this.#sequence.take(message);
+    this.#mindGap();
+  }
+
+  #append(message: ChatMessage): void {
     this.#messages.push(message);
     if (this.#messages.length > this.#most) {
       this.#messages.splice(0, Math.ceil(this.#most / 10)); // seldom
-      this.#hasOlder = true;
     }
     if (message.sender_id === this.connection.userId) this.#outbox.see(message.content);
     this.#typing.delete(message.sender_id);
-    tell(this.#listeners, message, replayed);
-  }
-
-  #replace(seq: number, change: (message: ChatMessage) => ChatMessage): void {
-    const index = seq - (this.#messages[0]?.seq ?? 0);
-    const message = this.#messages[index];
-    if (message) this.#messages[index] = change(message);
+    this.#streams.drop(message.message_id);
+    tell(this.#listeners, message, this.#replaying);
   }
 
   /** What is missing is asked for, if it does not come by itself. There are messages up to `known`. */
   #mindGap(known = 0): void {
-    const missing = this.#sequence.held.size || known > (this.#sequence.last ?? 0);
-    if (!missing || this.#gap !== undefined || this.#status !== "joined") return;
-    const from = this.#sequence.last;
-    this.#gap = setTimeout(() => {
-      this.#gap = undefined;
-      if (this.#joining || this.connection.state !== "connected" || this.#status !== "joined") return;
-      if (this.#sequence.last === from) void this.#join(0);
+    const from = this.#last;
+    if (this.#timer || this.#status !== "joined" || (!this.#sequence.held.size && known <= from)) return;
+    this.#later(GAP_MS, () => {
+      if (this.#joining) return;
+      if (this.#last === from) this.#join(0);
       else this.#mindGap(known);
-    }, GAP_MS);
+    });
   }
 
-  #happened({ event, user_id }: Hears["system"]): void {
-    const others = this.#online.filter((each) => each !== user_id);
-    if (event === "user_joined") this.#online = [...others, user_id];
-    if (event === "user_left") {
-      this.#online = others;
+  #happened(told: Hears["system"]): void {
+    const { event, user_id } = told;
+    if (event === "user_joined") {
+      this.#online.add(user_id);
+    } else if (event === "user_left") {
+      this.#online.delete(user_id);
       this.#typing.delete(user_id);
+    } else {
+      const update = (change: (session: SessionInfo) => SessionInfo) => {
+        if (this.#session) this.#session = change(this.#session);
+        this.changed();
+      };
+      this.#http().then(
+        (fallback) => fallback.happened(told, update),
+        () => {},
+      );
     }
-    const session = this.#session;
-    if (!session) return;
-    const people = session.participants.filter((each) => each !== user_id);
-    const changes: Partial<Record<Hears["system"]["event"], Partial<SessionInfo>>> = {
-      session_archived: { status: "archived" },
-      operator_joined: { operator_id: user_id },
-      agent_joined: { operator_id: null },
-      participant_added: { participants: [...people, user_id] },
-      participant_removed: { participants: people },
-    };
-    this.#session = { ...session, ...changes[event] };
   }
-}
-
-/** `randomUUID` is not there on pages without TLS, such as those on a factory's network. */
-function newId(): string {
-  return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }

@@ -1,5 +1,12 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { type ChatMessage, type ChatSession, type Connection, openSession, type SessionOptions } from "../src/index.js";
+import {
+  AtriumError,
+  type ChatMessage,
+  type ChatSession,
+  type Connection,
+  openSession,
+  type SessionOptions,
+} from "../src/index.js";
 import { connected, cut, MemoryStorage, reached, until } from "./support/clients.js";
 import { Relay } from "./support/relay.js";
 import { Server, token } from "./support/server.js";
@@ -66,6 +73,12 @@ function streamed(session: ChatSession): Set<string> {
     for (const { content } of session.snapshot().streams) seen.add(content);
   });
   return seen;
+}
+
+/** As if the server had said it. */
+function lie(connection: Connection<any>, event: string, payload: unknown): void {
+  const socket = connection.socket as unknown as { onevent(packet: { data: unknown[] }): void };
+  socket.onevent({ data: [event, payload] });
 }
 
 describe("saying", () => {
@@ -427,5 +440,34 @@ describe("over HTTP", () => {
     const without = connected({ url: "http://127.0.0.1:1" }, "/chat", { policy: { delays: [10] } });
     opened(without, fresh(), { fallback: false });
     await reached(without, "failed");
+  });
+});
+
+describe("what no server should say", () => {
+  test("a message far ahead of all others is asked for once, and then forgotten", async () => {
+    const session = opened(connected(server, "/chat"), fresh());
+    await joined(session);
+    await session.send("one");
+    let joins = 0;
+    const call = session.connection.call.bind(session.connection) as (...of: unknown[]) => Promise<never>;
+    session.connection.call = (...of: unknown[]) => {
+      if (of[0] === "join") joins++;
+      return call(...of);
+    };
+    const message = session.snapshot().messages[0];
+    lie(session.connection, "message", { ...message, message_id: "far", seq: 1e9 });
+    lie(session.connection, "message", { ...message, message_id: "none", seq: undefined });
+    await until(() => joins === 1);
+    await session.send("two");
+    await new Promise((resolve) => setTimeout(resolve, 1500)); // five times as long as a gap is waited for
+    expect(joins).toBe(1);
+    expect(contents(session)).toEqual(["one", "two"]);
+  });
+
+  test("how long to wait, if it is no time at all or longer than any timer", () => {
+    expect(AtriumError.from({ code: "RATE_LIMITED", retry_after: -1 }).retryAfter).toBeUndefined();
+    expect(AtriumError.from({ code: "RATE_LIMITED", retry_after: "soon" }).retryAfter).toBeUndefined();
+    expect(AtriumError.from({ code: "RATE_LIMITED", retry_after: 1e15 }).retryAfter).toBe(2 ** 31 - 1);
+    expect(AtriumError.from({ code: { toString: 1 } }).code).toBe("REFUSED");
   });
 });

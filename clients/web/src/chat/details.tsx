@@ -27,7 +27,6 @@ export function Details({
   me,
   staff,
   onClose,
-  onPeople,
   onGone,
 }: {
   session: Described;
@@ -37,8 +36,6 @@ export function Details({
   me: string;
   staff: boolean;
   onClose: () => void;
-  /** Somebody came or went. */
-  onPeople: () => void;
   /** It is not in the list any more: archived, or left. */
   onGone: (left: boolean) => void;
 }) {
@@ -59,14 +56,13 @@ export function Details({
       () => {
         form.reset();
         tell(t.invited(name), "good");
-        onPeople();
       },
       (error) => tellFault(error, t),
     );
   };
   const remove = (name: string): void => {
     request(`${path}/participants/${encodeURIComponent(name)}`, { method: "DELETE" }).then(
-      () => (name === me ? onGone(true) : onPeople()),
+      () => name === me && onGone(true),
       (error) => tellFault(error, t),
     );
   };

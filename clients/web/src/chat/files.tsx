@@ -18,15 +18,15 @@ export interface FileInfo {
 const OURS = /^\/files\/[\w-]+(\/thumb)?$/; // whatever a message says: only these are asked for with the token
 const SHOWN = /^image\/(png|jpeg|gif|webp)$/;
 
-/** What a message's metadata say of its file; null if it has none, or none that is ours. */
+/** What a message's metadata say of its file; null if it has none, or none that is ours. Whoever said it wrote them. */
 export const fileOf = (metadata: Readonly<Record<string, unknown>>): FileInfo | null => {
   const file = metadata.file as Partial<Record<string, unknown>> | null | undefined;
   if (typeof file !== "object" || file === null || typeof file.url !== "string" || !OURS.test(file.url)) return null;
   const thumbnail = typeof file.thumbnail_url === "string" && OURS.test(file.thumbnail_url) ? file.thumbnail_url : null;
   return {
-    name: String(file.name ?? ""),
-    type: String(file.type ?? ""),
-    size: Number(file.size) || 0,
+    name: typeof file.name === "string" ? file.name : "",
+    type: typeof file.type === "string" ? file.type : "",
+    size: typeof file.size === "number" ? file.size : 0,
     url: file.url,
     thumbnail,
   };

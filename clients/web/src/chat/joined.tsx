@@ -13,7 +13,7 @@ import { Heard } from "./heard";
 import { History, type Target } from "./history";
 import { Message, type MessageActions, type Names, NoticeLine, Pending, Streaming } from "./message";
 import { useNotices } from "./notices";
-import { usePeople } from "./people";
+import { useReads } from "./reads";
 import { type Row, Rows } from "./rows";
 import { titleOf } from "./session-list";
 import { wouldTakeOver } from "./taking-over";
@@ -77,31 +77,21 @@ export function Joined(props: TalkProps & { onGivenBack: () => void }) {
   // -- what is known beside the snapshot ---------------------------------------------------------------------------
 
   const isIn = status === "joined" || status === "fallback";
-  const [people, askPeople] = usePeople(sessionId, isIn);
-  const [wanted, setWanted] = useState<boolean | null>(null);
+  const readBefore = useReads(sessionId, isIn);
   const notices = useNotices(connection, sessionId, ({ event, userId }) => {
     if (event === "participant_removed" && userId === me && !staff) {
       tell(t.removedYou);
       onGone(sessionId);
-    } else if (event.startsWith("participant_")) askPeople();
-    else if (event === "handover_requested") setWanted(true);
-    else if (event !== "session_archived") setWanted(false);
+    }
   });
-  const isWanted = wanted ?? session?.handover != null;
+  const isWanted = session?.handover != null;
 
-  useEffect(
-    () =>
-      connection.on("stream_end", (ended) => {
-        if (ended.session_id === sessionId && ended.error) tell(t.agentFailed, "bad"); // nothing of it is stored
-      }),
-    [connection, sessionId, t],
-  );
   useEffect(() => live?.onMessage((message, replayed) => replayed || onSaid(message)), [live, onSaid]);
   useEffect(() => {
     if (session) onSession(session);
   }, [session, onSession]);
   useEffect(() => {
-    if (operator && session && wouldTakeOver(session, me)) onGivenBack(); // somebody gave it back to the agent
+    if (operator && session?.agent && wouldTakeOver(session, me)) onGivenBack(); // somebody gave it back to the agent
   }, [operator, session, me, onGivenBack]);
 
   const [opened, setOpened] = useState<number | null>(null); // how far I had read then
@@ -117,10 +107,10 @@ export function Joined(props: TalkProps & { onGivenBack: () => void }) {
   const operatorId = session?.operator_id ?? null;
   const names = useMemo<Names>(() => ({ me, agents, operator: operatorId }), [me, agents, operatorId]);
   const reads = useMemo(() => {
-    const all: Record<string, number> = { ...people?.reads };
+    const all: Record<string, number> = { ...readBefore };
     for (const [user, seq] of Object.entries(snapshot.reads)) all[user] = Math.max(seq, all[user] ?? 0);
     return all;
-  }, [people, snapshot.reads]);
+  }, [readBefore, snapshot.reads]);
   const drawn = useRef(new Rows());
   const rows = useMemo(
     () => drawn.current.of({ messages, pending, streams, reads, notices, me, unreadAfter: opened }),
@@ -218,7 +208,7 @@ export function Joined(props: TalkProps & { onGivenBack: () => void }) {
     }
   };
   const askPerson = (): void => {
-    connection.call("handover_request", { session_id: sessionId }).then(() => setWanted(true), fault);
+    connection.call("handover_request", { session_id: sessionId }).catch(fault);
   };
   const giveBack = (): void => {
     connection.call("handover_return", { session_id: sessionId }).then(() => {
@@ -266,7 +256,8 @@ export function Joined(props: TalkProps & { onGivenBack: () => void }) {
     );
   }
   const [one = "", two = ""] = typing;
-  const answering = streams[0];
+  const given = streams.filter(({ error }) => error === undefined);
+  const answering = given[0];
   const now = answering
     ? `${agents.get(answering.sender_id) ?? t.agent} ${t.answering}`
     : typing.length > 2
@@ -306,7 +297,7 @@ export function Joined(props: TalkProps & { onGivenBack: () => void }) {
           <div className="chat-now small muted">
             <p role="status">{now}</p>
             {live &&
-              streams.map(({ message_id }) => (
+              given.map(({ message_id }) => (
                 <button
                   key={message_id}
                   type="button"
@@ -345,13 +336,12 @@ export function Joined(props: TalkProps & { onGivenBack: () => void }) {
       {props.detailed && session && (
         <Details
           session={session}
-          participants={people?.names ?? session.participants}
+          participants={snapshot.participants}
           online={snapshot.online}
           count={lastSeq}
           me={me}
           staff={staff}
           onClose={() => onDetails(false)}
-          onPeople={askPeople}
           onGone={(left) => (left ? onGone(sessionId) : onSession({ ...session, status: "archived" }))}
         />
       )}

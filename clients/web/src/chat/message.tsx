@@ -91,12 +91,16 @@ interface Source {
   readonly title: string;
 }
 
-const sourcesOf = (metadata: ChatMessage["metadata"]): Source[] => {
+const textOf = (value: unknown): string => (typeof value === "string" ? value : "");
+
+/** What an answer was taken from. Whoever sent the message wrote it. */
+export const sourcesOf = (metadata: ChatMessage["metadata"]): Source[] => {
   const told = metadata.source_documents;
   if (!Array.isArray(told)) return [];
-  return told
-    .slice(0, 5)
-    .map((each) => ({ document: String(each?.document ?? ""), title: String(each?.title ?? each?.document ?? "") }));
+  return told.slice(0, 5).map((each) => {
+    const document = textOf(each?.document);
+    return { document, title: textOf(each?.title) || document };
+  });
 };
 
 function Sources({ metadata }: { metadata: ChatMessage["metadata"] }) {
@@ -295,11 +299,12 @@ function Readers({ readers }: { readers: string }) {
 export function Streaming({ stream, first, names }: { stream: ChatStream; first: boolean; names: Names }) {
   const t = useWords(WORDS);
   const name = nameOf(stream, names, t.agent);
+  const isBroken = stream.error !== undefined; // nothing of it is stored
   return (
     <article
-      className={`chat-message agent streaming${first ? " first" : ""}`}
-      aria-busy="true"
-      aria-label={`${name} ${t.answering}`}
+      className={`chat-message agent ${isBroken ? "failed" : "streaming"}${first ? " first" : ""}`}
+      aria-busy={!isBroken}
+      aria-label={isBroken ? name : `${name} ${t.answering}`}
     >
       {first ? <Avatar name={name} robot /> : <span className="chat-avatar-space" />}
       <div className="chat-body">
@@ -311,13 +316,21 @@ export function Streaming({ stream, first, names }: { stream: ChatStream; first:
             <span className="badge info">{t.agent}</span>
           </header>
         )}
-        <div className="chat-bubble">
-          <div className="chat-text">
-            {stream.content}
-            <span className="chat-caret" aria-hidden="true" />
+        {(stream.content !== "" || !isBroken) && (
+          <div className="chat-bubble">
+            <div className="chat-text">
+              {stream.content}
+              {!isBroken && <span className="chat-caret" aria-hidden="true" />}
+            </div>
           </div>
-        </div>
-        <footer aria-hidden="true" />
+        )}
+        <footer className="small">
+          {isBroken && (
+            <span className="chat-fault" role="alert">
+              {t.agentFailed}
+            </span>
+          )}
+        </footer>
       </div>
     </article>
   );
