@@ -1,11 +1,12 @@
 """The pages as they were built (`make pages`), and what a page must know of its server. It knows no page's content.
 
-Nothing of them is made here: files of one folder, found at the start, under a Content-Security-Policy that runs no
+Nothing of them is made here: files of one folder, under a Content-Security-Policy that runs no
 script and takes no style but theirs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ PAGES = {
 }
 #: Their names hold a hash of what is in them.
 HASHED = "assets"
+ASSET = re.compile(r"[\w-][\w.-]*", re.ASCII)
 NEVER_CHANGES = "public, max-age=31536000, immutable"
 
 HEADERS = {
@@ -70,15 +72,12 @@ def routes(
             }
         )
 
-    assets = {
-        path.name: path for path in (built / HASHED).glob("*") if path.is_file() and not path.name.endswith(".gz")
-    }
-
     async def asset(request: web.Request) -> web.StreamResponse:
-        path = assets.get(request.match_info["name"])
-        if path is None:
+        """Also what was built since the start: pages there are may be newer than this process."""
+        name = request.match_info["name"]
+        if ASSET.fullmatch(name) is None or name.endswith(".gz"):
             raise web.HTTPNotFound
-        return web.FileResponse(path, headers={**HEADERS, hdrs.CACHE_CONTROL: NEVER_CHANGES})
+        return web.FileResponse(built / HASHED / name, headers={**HEADERS, hdrs.CACHE_CONTROL: NEVER_CHANGES})
 
     served = {**PAGES, "/favicon.svg": "favicon.svg"}
     return [

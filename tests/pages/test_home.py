@@ -8,6 +8,7 @@ from playwright.async_api import expect
 
 from tests.pages.browsing import Visitors
 from tests.support.cluster import Nodes
+from tests.support.running import token
 
 pytestmark = pytest.mark.e2e
 
@@ -45,3 +46,27 @@ async def test_language_and_theme_are_chosen_and_remembered(visitors: Visitors, 
     await page.reload()
     await expect(page.get_by_role("link", name="트레이딩")).to_be_visible()
     assert await page.locator("html").evaluate("page => [page.lang, page.dataset.theme]") == ["ko", "light"]
+
+
+async def test_a_link_that_signs_in_as_somebody_else_says_so(visitors: Visitors, nodes: Nodes) -> None:
+    page = await visitors.visit(nodes.url(0), "alice")
+    await expect(page.get_by_role("banner").get_by_role("button", name="alice")).to_be_visible()
+    await page.evaluate("location.hash = 'token=garbage'")
+    await expect(page.get_by_text("The link holds no token that can be read.")).to_be_visible()
+    await page.evaluate("token => { location.hash = `token=${token}` }", token("mallory"))
+    await expect(page.get_by_text("The link signed you in as mallory.")).to_be_visible()
+    assert "token" not in page.url
+
+
+async def test_what_a_server_should_not_say_costs_the_content_until_it_says_better(
+    visitors: Visitors, nodes: Nodes
+) -> None:
+    page = await visitors.visit("about:blank")
+    visitors.faults_expected = True
+    await page.route("**/api/admin/alerts", lambda route: route.fulfill(json={"alerts": 5, "silent": []}))
+    await page.goto(f"{nodes.url(0)}/admin#token={token('ada', roles=['admin'])}")
+    await expect(page.get_by_role("alert")).to_have_text("This page has a fault. It tries again by itself.")
+    await expect(page.get_by_role("banner")).to_be_visible()
+    await page.unroute("**/api/admin/alerts")
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_role("heading", name="Alerts")).to_be_visible()

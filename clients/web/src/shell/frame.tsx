@@ -1,8 +1,8 @@
-import { type ReactNode, useState } from "react";
-import { signOut, usePerson } from "./identity";
+import { type ReactNode, useEffect, useState } from "react";
+import { currentPerson, type Handed, handedAtStart, signOut, takeHanded, usePerson } from "./identity";
 import { SignIn } from "./sign-in";
 import { THEMES, type Theme, useTheme } from "./theme";
-import { Toasts } from "./toasts";
+import { Toasts, tell } from "./toasts";
 import { useLanguage, useWords } from "./words";
 
 export type PageName = "home" | "chat" | "trading" | "monitor" | "copilot" | "admin";
@@ -34,6 +34,8 @@ const WORDS = {
     signIn: "Sign in",
     signOut: "Sign out",
     needed: "Sign in to see this page.",
+    other: (who: string) => `The link signed you in as ${who}.`,
+    badLink: "The link holds no token that can be read.",
   },
   ko: {
     home: "홈",
@@ -52,6 +54,8 @@ const WORDS = {
     signIn: "로그인",
     signOut: "로그아웃",
     needed: "이 페이지를 보려면 로그인하세요.",
+    other: (who: string) => `링크를 통해 ${who} 님으로 로그인했습니다.`,
+    badLink: "링크에 읽을 수 있는 토큰이 없습니다.",
   },
 };
 
@@ -80,6 +84,17 @@ export function Frame({ page, open, children }: { page: PageName; open: boolean;
   const [theme, setTheme] = useTheme();
   const [language, setLanguage] = useLanguage();
   const [signing, setSigning] = useState(false);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: told once, in the language of that moment
+  useEffect(() => {
+    const told = (handed: Handed | null) => {
+      if (handed === "other") tell(t.other(currentPerson()?.userId ?? ""));
+      if (handed === "bad") tell(t.badLink, "bad");
+    };
+    const changed = () => told(takeHanded());
+    told(handedAtStart);
+    addEventListener("hashchange", changed);
+    return () => removeEventListener("hashchange", changed);
+  }, []);
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length] as Theme;
 
   return (

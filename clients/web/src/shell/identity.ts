@@ -75,20 +75,27 @@ export const signInAs = async (
   roles: readonly string[],
   tenant: string | null = null,
 ): Promise<void> => {
+  become(await minted(userId, roles, tenant));
+};
+
+const minted = async (userId: string, roles: readonly string[], tenant: string | null): Promise<Person | null> => {
   const { token } = await request<{ token: string }>("/api/dev/token", {
     body: { sub: userId, roles, tenant },
     anonymous: true,
   });
-  become(readToken(token, true));
+  return readToken(token, true);
 };
 
 export const signOut = (): void => become(null);
+
+export const currentPerson = (): Person | null => person;
 
 /** For connections and requests: the token of now, a fresh one if it is about to run out and can be had. */
 export const freshToken = async (): Promise<string | null> => {
   const old = person;
   if (old?.minted && old.expiresAt !== null && old.expiresAt - Date.now() < RENEW_BEFORE_MS) {
-    await signInAs(old.userId, old.roles, old.tenant).catch(() => undefined); // the old one is tried, and refused
+    const fresh = await minted(old.userId, old.roles, old.tenant).catch(() => null);
+    if (fresh !== null && person === old) become(fresh); // nobody signed out, or in, meanwhile; else the old one is tried
   }
   return person?.token ?? null;
 };
@@ -102,17 +109,28 @@ export const usePerson = (): Person | null =>
     () => person,
   );
 
-const start = (): void => {
-  const handed = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (handed !== null) {
-    history.replaceState(null, "", location.pathname + location.search); // it must not stay in the address
-    if (signIn(handed)) return;
-  }
+/** What became of a token in the address: it is of who was here already (or nobody was), of somebody else, or none. */
+export type Handed = "same" | "other" | "bad";
+
+/** Signs in by `#token=`, which must not stay in the address. Null where there is none. */
+export const takeHanded = (): Handed | null => {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token === null) return null;
+  history.replaceState(null, "", location.pathname + location.search);
+  const before = person;
+  if (!signIn(token)) return "bad";
+  return before === null || (before.userId === person?.userId && before.tenant === person.tenant) ? "same" : "other";
+};
+
+const start = (): Handed | null => {
   try {
     const token = sessionStorage.getItem(KEY);
     if (token !== null) person = readToken(token, sessionStorage.getItem(MINTED_KEY) === "true");
   } catch {
     // as above
   }
+  return takeHanded();
 };
-start();
+
+/** Of the address that the page was opened by. */
+export const handedAtStart: Handed | null = start();
