@@ -14,6 +14,7 @@ AtriumError
 ├── HandlerTimeout          TIMEOUT
 ├── UnsupportedType         UNSUPPORTED_TYPE
 ├── AgentUnavailable        AGENT_UNAVAILABLE
+├── NodeSilent              NODE_SILENT
 ├── NoData                  NO_DATA
 ├── QueryCancelled          CANCELLED
 ├── AskFailed
@@ -121,6 +122,14 @@ class AgentUnavailable(AtriumError):
     code = "AGENT_UNAVAILABLE"
     http_status = 503
     default_message = "The agent cannot answer now"
+
+
+class NodeSilent(AtriumError):
+    """What was asked for may be on a node that lives and did not answer in time: asked again, it may be found."""
+
+    code = "NODE_SILENT"
+    http_status = 503
+    default_message = "A node did not answer in time"
 
 
 class NoData(AtriumError):

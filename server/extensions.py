@@ -30,7 +30,7 @@ from server.namespaces.trading.schemas import Tick
 from server.realtime.asking import RoomAnswer, RoomAnswers
 from server.realtime.asks import User
 from server.realtime.connection import Connection
-from server.realtime.events import Handler
+from server.realtime.events import RESERVED, Handler
 from server.realtime.namespace import Namespace
 from server.realtime.schema import Count, Flag, Identifier, Payload, Text
 from server.realtime.told import Ack, AnyAck, Counted, Moment, OneOf, Request, Told
@@ -81,10 +81,6 @@ __all__ = [
 
 LONGEST_NAME = 100
 RATES = frozenset({"messages", "queries"})  # the limits that an event may count under
-# Clients keep these names to themselves.
-RESERVED = frozenset(
-    {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "*", ""}
-)
 _NAMESPACES: Mapping[str, type[Namespace]] = {
     each.path: each for each in (ChatNamespace, TradingNamespace, MonitorNamespace, CopilotNamespace)
 }

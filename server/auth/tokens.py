@@ -13,6 +13,7 @@ from server.identity import TOKEN_LEEWAY_SECONDS, Identity
 
 MAX_TOKEN_CHARS = 8192
 MAX_MOMENT = 2**53  # seconds; NaN is not below it either
+NEVER = 253_402_300_799  # the last second of the year 9999: no date is later
 MAX_CLAIM_CHARS = 100  # the width of user_id in the chat seed's tables
 
 
@@ -106,7 +107,7 @@ class TokenAuthority:
             username=_claim(claims, "preferred_username"),
             name=_claim(claims, "name"),
             email=_claim(claims, "email"),
-            expires_at=expires_at,
+            expires_at=min(expires_at, NEVER),
         )
 
 

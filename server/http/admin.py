@@ -13,14 +13,14 @@ import structlog
 from aiohttp import web
 from marshmallow import fields, validate
 
-from server.errors import Forbidden, InvalidMessage, NotFound
+from server.errors import Forbidden, InvalidMessage, NodeSilent, NotFound
 from server.http.api import Api, endpoint
 from server.http.fields import Digits, Time
 from server.identity import Identity
 from server.realtime.insight.census import Census
 from server.realtime.insight.inquiry import Inquiry
 from server.realtime.insight.views import SORTS, Sight
-from server.realtime.schema import Identifier, Payload, Text
+from server.realtime.schema import Flag, Identifier, Payload, Text
 from server.timestamps import iso_utc
 
 log = structlog.get_logger(__name__)
@@ -89,8 +89,12 @@ class Reason(Payload):
 
 
 class UserReason(Reason):
+    """Whose: of the `tenant`, or of the one that the admin is in; of none where there is neither, unless `any_tenant`.
+    Elsewhere, the same id is somebody else."""
+
     namespace = Identifier(load_default=None)
     tenant = Identifier(load_default=None, most=255)
+    any_tenant = Flag(load_default=False)
 
 
 def routes(census: Census, inquiry: Inquiry, api: Api) -> list[web.RouteDef]:
@@ -193,8 +197,10 @@ class ConnectionRoutes:
 
     @endpoint("POST", CONNECTION + "/disconnect", body=Reason)
     async def disconnect(self, identity: Identity, connection_id: str, reason: str) -> Answer:
-        found = await self._census.close(sight_of(identity), {"connection_id": connection_id}, reason)
+        found = await self._census.close(sight_of(identity), connection_id, reason)
         closed = sum(each["closed"] for each in found.answers)
+        if not closed and found.silent:
+            raise NodeSilent(details={"silent": found.silent})
         if not closed:
             raise NotFound("No such connection")
         log.info("an admin closed a connection", admin=identity.user_id, connection=connection_id)
@@ -202,10 +208,26 @@ class ConnectionRoutes:
 
     @endpoint("POST", USER + "/disconnect", body=UserReason)
     async def disconnect_user(
-        self, identity: Identity, user_id: str, reason: str, namespace: str | None, tenant: str | None
+        self,
+        identity: Identity,
+        user_id: str,
+        reason: str,
+        namespace: str | None,
+        tenant: str | None,
+        any_tenant: bool,
     ) -> Answer:
-        who = {"user_id": user_id, "namespace": namespace, "tenant": tenant}
-        found = await self._census.close(sight_of(identity), who, reason)
+        sight = sight_of(identity)
+        if any_tenant and tenant is not None:
+            raise InvalidMessage(details={"any_tenant": ["It is one tenant, or any."]})
+        tenants = None if any_tenant else [tenant or identity.tenant]
+        found = await self._census.close_user(sight, user_id, reason, tenants=tenants, namespace=namespace)
         closed = sum(each["closed"] for each in found.answers)
-        log.info("an admin closed a user's connections", admin=identity.user_id, user=user_id, closed=closed)
+        log.info(
+            "an admin closed a user's connections",
+            admin=identity.user_id,
+            user=user_id,
+            tenant=tenant or identity.tenant,
+            any_tenant=any_tenant,
+            closed=closed,
+        )
         return {"disconnected": closed, "silent": found.silent}

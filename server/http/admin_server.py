@@ -17,6 +17,7 @@ from server.http.admin import ROOM_CHARS, Paged, check_looks_after_server, shown
 from server.http.api import Api, endpoint
 from server.http.fields import Digits
 from server.identity import Identity
+from server.realtime import events
 from server.realtime.insight.census import Census
 from server.realtime.insight.inspector import Inspector
 from server.realtime.insight.views import Sight
@@ -30,26 +31,18 @@ MAX_SECONDS = 3600
 TOLD_AT_ONCE = 100  # connections that one event is addressed to
 
 #: What clients and their libraries act on: an event of this name would be taken for the server's own.
-RESERVED = frozenset(
-    {
-        "connect",
-        "connect_error",
-        "connected",
-        "connection_status",
-        "disconnect",
-        "disconnecting",
-        "disconnecting_reason",
-        "error",
-        "newListener",
-        "ping",
-        "pong",
-        "ack",
-        "removeListener",
-        "request_expired",
-        "server_draining",
-        "token_expiring",
-    }
-)
+RESERVED = events.RESERVED | {
+    "ack",
+    "connected",
+    "connection_status",
+    "disconnecting_reason",
+    "error",
+    "ping",
+    "pong",
+    "request_expired",
+    "server_draining",
+    "token_expiring",
+}
 
 Answer = Mapping[str, object]
 
@@ -136,7 +129,7 @@ class ServerRoutes:
             wanted = {"namespace": namespace, "kind": None, "q": None, "room": room or EVERYONE}
             found = await self._census.rooms(sight, wanted)
             members, silent = sum(each["members"] for each in found["rooms"]), found["silent"]
-            if room is not None and not members:
+            if room is not None and not members and not (silent and sight.covers_room(room)):
                 raise NotFound("Nobody is in such a room")
             await served.emit(event, data, room=room or EVERYONE)
         log.info(

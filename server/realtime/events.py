@@ -10,6 +10,11 @@ from server.realtime import schema, told
 
 Handler = Callable[..., Awaitable[Mapping[str, object] | None]]
 
+#: Names that the libraries of clients keep to themselves: no event that an application sends or hears can have them.
+RESERVED = frozenset(
+    {"", "*", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hmac
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -13,6 +14,7 @@ from server.auth.keys import JwksKeys
 from server.auth.tokens import MAX_TOKEN_CHARS, SecretKey, TokenAuthority, mint
 from server.errors import AtriumError, TokenExpired, TokenInvalid, TokenMissing
 from server.identity import TOKEN_LEEWAY_SECONDS
+from server.timestamps import iso_utc
 from tests.support.key_server import KeyServer
 from tests.support.running import SECRET
 
@@ -54,6 +56,12 @@ async def test_the_claims_of_a_keycloak_token() -> None:
 async def test_no_token(token: str | None) -> None:
     with pytest.raises(TokenMissing):
         await authority().identify(token)
+
+
+async def test_a_token_for_ever_expires_on_the_last_date_that_can_be_written() -> None:
+    identity = await authority().identify(encode({"exp": 2**53 - 1}))
+    assert identity.expires_at is not None
+    assert iso_utc(datetime.fromtimestamp(identity.expires_at, UTC)) == "9999-12-31T23:59:59.000Z"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from server.http.admin import CONNECTIONS as PATH
+from server.realtime.others import NoOthers
 from tests.conftest import Connect, Serve
 from tests.support import running
 from tests.support.client import PATIENCE, Client
@@ -173,6 +174,49 @@ async def test_a_user_is_put_out_everywhere(server: Running, connect: Connect, r
     assert (await bob.call("ping"))["ok"]
 
 
+async def test_the_same_id_in_another_tenant_is_somebody_else(
+    server: Running, connect: Connect, user: As, root: Rest
+) -> None:
+    tenants = (None, "acme", "rival")
+    alices = {each: await connect(server, "/chat", "alice", tenant=each) for each in tenants}
+    path, acme = "/api/admin/users/alice/disconnect", user("root", roles=("admin",), tenant="acme")
+
+    async def put_out(by: Rest, body: object) -> tuple[int, set[str | None]]:
+        closed = (await by.post(path, body)).body["disconnected"]
+        seen = (await root.get(PATH, user_id="alice")).body["connections"]
+        return closed, {each["tenant"] for each in seen}
+
+    assert (await root.post(path, {"tenant": "acme", "any_tenant": True})).error[0] == 422
+    assert (await root.post(path, {"any_tenant": "yes"})).error[0] == 422
+    assert await put_out(root, {}) == (1, {"acme", "rival"})
+    assert await put_out(root, {"tenant": None}) == (0, {"acme", "rival"})
+    assert await put_out(acme, {"tenant": "rival"}) == (0, {"acme", "rival"})
+    assert await put_out(acme, {"any_tenant": True}) == (1, {"rival"})
+    assert await put_out(root, {"tenant": "rival"}) == (1, set())
+    for each in tenants:
+        await alices[each].expect("disconnect")
+        await connect(server, "/chat", "alice", tenant=each)
+    assert await put_out(root, {"any_tenant": True}) == (3, set())
+
+
+async def test_where_a_node_was_silent_nobody_is_said_to_be_nowhere(
+    server: Running, root: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(self: NoOthers, verb: str, body: object) -> dict[str, None]:
+        return {"n2": None}
+
+    monkeypatch.setattr(NoOthers, "ask_each", silent)
+    for reply in (
+        await root.get(f"{PATH}/nobody"),
+        await root.get(f"{PATH}/nobody/missed", room="s1", seq=1),
+        await root.post(f"{PATH}/nobody/disconnect", {}),
+    ):
+        assert reply.error == (503, "NODE_SILENT")
+        assert reply.body["error"]["details"] == {"silent": ["n2"]}
+    closed = await root.post("/api/admin/users/nobody/disconnect", {})
+    assert closed.body == {"disconnected": 0, "silent": ["n2"]}
+
+
 async def test_why_one_missed_a_message(server: Running, connect: Connect, root: Rest) -> None:
     alice = await connect(server, "/chat", "alice")
     bob = await connect(server, "/chat", "bob", roles=("operator",))
@@ -289,7 +333,8 @@ async def test_what_a_slow_reader_did_not_get(serve: Serve) -> None:
 
 
 async def test_who_polls_and_has_it_is_told_so(server: Running, connect: Connect, root: Rest) -> None:
-    await connect(server, "/chat", "alice")
+    alice = await connect(server, "/chat", "alice")
+    await alice.call("ping")  # nothing waits for it any more
     first = await root.get(PATH)
     again = await root.call("GET", PATH, headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status, again.body) == (304, None)

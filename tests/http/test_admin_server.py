@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from server.http.admin_server import RESERVED
+from server.realtime.others import NoOthers
 from tests.conftest import Connect, Serve
 from tests.support.client import PATIENCE, Client
 from tests.support.managers import node_of, until_up
@@ -172,6 +173,22 @@ async def test_everybody_is_told_or_a_room_or_a_tenant(server: Running, connect:
     for each in (alice, bob):
         await each.settle()
         assert len(each.payloads("maintenance")) == 2
+
+
+@pytest.mark.undeclared("administrators choose the names of their events")
+async def test_a_room_that_may_be_on_a_silent_node_is_told(
+    server: Running, connect: Connect, root: Rest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(self: NoOthers, verb: str, body: object) -> dict[str, None]:
+        return {"n2": None}
+
+    monkeypatch.setattr(NoOthers, "ask_each", silent)
+    said = {"namespace": "/chat", "event": "maintenance", "room": "session:0::s1"}
+    told = await root.post(BROADCAST, said)
+    assert told.body == {"event": "maintenance", "members": 0, "silent": ["n2"]}
+    acme = Rest(server.url, "root", roles=("admin",), tenant="acme")
+    for room in ("session:0::s1", "everyone"):
+        assert (await acme.post(BROADCAST, said | {"room": room})).error == (404, "NOT_FOUND")
 
 
 @pytest.mark.undeclared("administrators choose the names of their events")

@@ -64,9 +64,7 @@ async def test_what_never_changes_is_kept_and_comes_compressed_to_who_takes_it(b
     await one.close()
 
 
-@pytest.mark.parametrize(
-    "name", ["none.js", "../secret", "..%2Fsecret", "%2e%2e%2fsecret", "chat-1a2b.js.gz", "%00"]
-)
+@pytest.mark.parametrize("name", ["none.js", "../secret", "..%2Fsecret", "%2e%2e%2fsecret", "chat-1a2b.js.gz", "%00"])
 async def test_only_files_that_were_built_are_served(built: Path, name: str) -> None:
     one = await client(built)
     async with one.get(f"/assets/{name}") as response:

@@ -143,7 +143,7 @@ def announcement(
     at: datetime,
 ) -> dict[str, object]:
     """The `equipment_alarm` event."""
-    shelved = {} if alarm.shelved_until is None else {"shelved_until": iso_utc(alarm.shelved_until)}
+    only_some = {"cleared_at": alarm.cleared_at, "shelved_until": alarm.shelved_until}
     return {
         "alarm_id": alarm.alarm_id,
         "equipment_code": alarm.equipment_code,
@@ -156,5 +156,5 @@ def announcement(
         "occurrences": alarm.occurrences,
         "timestamp": iso_utc(at),
         "raised_at": iso_utc(alarm.raised_at),
-        **shelved,
+        **{name: iso_utc(moment) for name, moment in only_some.items() if moment is not None},
     }

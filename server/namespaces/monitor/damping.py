@@ -1,7 +1,8 @@
 """One kind of alarm of one machine, by given times: when it begins and ends, and what of that is worth telling.
 
 An alarm that comes and goes too often is one that flaps: it is told once, then only counted until it is steady.
-One that is shelved is told to nobody. It stores and sends nothing.
+Nobody is told that one on the shelf was raised, but everybody that it is over: they may show it all the same, by a
+list or from before it was shelved. It stores and sends nothing.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class Condition:
     def resume(self, alarm: Alarm, at: datetime) -> list[Turn]:
         """Goes on with an alarm that was open when somebody else watched."""
         if self.alarm is not None:
-            return [Turn(replace(alarm, cleared_at=max(alarm.raised_at, self.alarm.raised_at)), None)]
+            return [
+                Turn(replace(alarm, cleared_at=max(alarm.raised_at, self.alarm.raised_at), flapping=False), "cleared")
+            ]
         if self.active is False:
             return [Turn(replace(alarm, cleared_at=max(alarm.raised_at, at), flapping=False), "cleared")]
         self.alarm, self.active, self._changed = alarm, None if alarm.flapping else True, at
@@ -122,11 +125,11 @@ class Condition:
             shelved_until=self.shelved_until,
             shelved_by=self.shelved_by,
         )
-        return [self._turn(self.alarm, "raised")]
+        return [self._raised(self.alarm)]
 
     def _clear(self, alarm: Alarm, at: datetime) -> list[Turn]:
         self.alarm = None
-        return [self._turn(replace(alarm, cleared_at=at, flapping=False), "cleared")]
+        return [Turn(replace(alarm, cleared_at=at, flapping=False), "cleared")]
 
     def _flap(self, alarm: Alarm, counts: bool, at: datetime) -> list[Turn]:
         if counts:
@@ -138,7 +141,7 @@ class Condition:
         if self.active is False:
             return self._clear(alarm, self._changed)
         self.alarm = replace(alarm, flapping=False)
-        return [self._turn(self.alarm, "raised")]
+        return [self._raised(self.alarm)]
 
-    def _turn(self, alarm: Alarm, state: State) -> Turn:
-        return Turn(alarm, state if self.shelved_until is None else None)
+    def _raised(self, alarm: Alarm) -> Turn:
+        return Turn(alarm, "raised" if self.shelved_until is None else None)

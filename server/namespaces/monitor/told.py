@@ -54,9 +54,10 @@ class EquipmentStatus(Told):
 
 class EquipmentAlarm(Told):
     """An alarm was raised, cleared, or somebody (`by`) did something about it. `flapping`: it comes and goes too often
-    to be told each time; `occurrences` counts."""
+    to be told each time; `occurrences` counts. One that is raised on the shelf is not told, but that it is over.
+    `cleared_at`: it is over, whatever was done about it now."""
 
-    optional = ("shelved_until", "by", "comment")
+    optional = ("cleared_at", "shelved_until", "by", "comment")
 
     alarm_id = fields.String()
     equipment_code = fields.String()
@@ -69,6 +70,7 @@ class EquipmentAlarm(Told):
     occurrences = Count()
     timestamp = Moment()
     raised_at = Moment()
+    cleared_at = Moment()
     shelved_until = Moment()
     by = fields.String()
     comment = fields.String()

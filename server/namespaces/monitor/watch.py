@@ -90,7 +90,7 @@ class Watch:
         for alarm in sorted(past.alarms, key=lambda alarm: alarm.raised_at, reverse=True):
             if (known := self._machines.get(alarm.equipment_code)) is None:
                 ended = replace(alarm, cleared_at=max(at, alarm.raised_at), flapping=False)
-                outcome.news.append(News(Turn(ended, None), None, None, at))
+                outcome.news.append(News(Turn(ended, "cleared"), None, None, at))
             else:
                 turns = known.conditions[alarm.kind].resume(alarm, at)
                 outcome.news.extend(News(turn, known.status, known.previous, at) for turn in turns)

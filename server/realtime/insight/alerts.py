@@ -1,4 +1,5 @@
-"""What is wrong now, and what was in the last hour. What counts as wrong is told by `Alarms`; nobody is sent anything.
+"""What is wrong now, and what was in the last hour. What counts as wrong is told by `AlertRules`; nobody is sent
+anything.
 
 Kept are the newest `MAX_ALERTS`, one for each kind and subject, which counts how often it came.
 """
@@ -116,7 +117,7 @@ class Minute:
         self.sum += value
 
 
-class Alarms:
+class AlertRules:
     """Judges each second's figures, and fires what they mean."""
 
     def __init__(self, alerts: Alerts) -> None:

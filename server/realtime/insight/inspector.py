@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from server.realtime.insight.alerts import REDIS_LOST, SOURCE_LOST, Alarms
+from server.realtime.insight.alerts import REDIS_LOST, SOURCE_LOST, AlertRules
 from server.realtime.insight.figures import TOTALS, Figures, columns
 from server.realtime.insight.gathering import Gathering
 from server.realtime.insight.views import View
@@ -66,7 +66,7 @@ class Inspector:
         self._lost_sources = lost_sources
         self._insight = server.insight
         self._figures = Figures(server.insight.meters, seconds=seconds)
-        self._alarms = Alarms(server.insight.alerts)
+        self._rules = AlertRules(server.insight.alerts)
         self._pulse = Pulse()
         self._started_at = time.time()
         self._redis_since = self._started_at
@@ -127,7 +127,7 @@ class Inspector:
         )
         insight.recorder.prune()
         counted = {namespace: (values[0], values[2], values[3]) for namespace, (values, _, _) in row.namespaces.items()}
-        self._alarms.second(counted, vitals.lag)
+        self._rules.second(counted, vitals.lag)
         self._watch_redis()
         lost = self._lost_sources()
         insight.alerts.settle(

@@ -1,13 +1,15 @@
 """What was said to each room on this node, and when: enough to find one message again, never its text.
 
 Kept of each message are the first characters of its packet, which hold its name and number, and the last ones, which
-hold its offset. Bounded for each room and in all; the rooms that were silent longest are forgotten first.
+hold its offset. Bounded for each room and in all; the rooms that were silent longest are forgotten first. Of the rooms
+and connections that one message names, the first are kept.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from time import time
 from typing import NamedTuple
 
@@ -17,12 +19,15 @@ from server.realtime.rooms import ALL, EVERYONE
 MAX_OF_ROOM = 500
 _NAMED = (ALL, EVERYONE)
 
+MAX_NAMES = 32  # of rooms, and of what was skipped, that are kept of a message
+AND_MORE = "…"  # the last of them, where there were more: no room and no connection is called so
+
 SENT, VOLATILE, PACED = range(3)  # a paced one is sent only where nothing newer takes its place
 
 
 class Entry(NamedTuple):
     """`at` in seconds since the epoch. `rooms`: those it was sent to together; `skip`: connections and rooms that it
-    did not go to."""
+    did not go to. `AND_MORE` ends what is not all of them."""
 
     at: float
     kind: int
@@ -45,7 +50,7 @@ class Entry(NamedTuple):
 
 
 #: As `Entry`.
-_Kept = tuple[float, int, str, str, Sequence[str], Collection[str]]
+_Kept = tuple[float, int, str, str, tuple[str, ...], tuple[str, ...]]
 
 
 class Ledger:
@@ -68,7 +73,7 @@ class Ledger:
         """
         if type(text) is not str or type(numbered) is not str or not self._most:
             return
-        entry = (time(), kind, text[:HEAD_CHARS], numbered and numbered[-TAIL_CHARS:], rooms, skip)
+        entry = (time(), kind, text[:HEAD_CHARS], numbered and numbered[-TAIL_CHARS:], _few(rooms), _few(skip))
         for room in rooms:
             if ":" not in room and room not in _NAMED:
                 continue
@@ -86,8 +91,7 @@ class Ledger:
 
     def of(self, namespace: str, room: str) -> Iterator[Entry]:
         """Oldest first."""
-        for at, kind, head, tail, rooms, skip in self._rooms.get((namespace, room), ()):
-            yield Entry(at, kind, head, tail, tuple(rooms), tuple(skip))
+        yield from map(Entry._make, self._rooms.get((namespace, room), ()))
 
     def _forget_some(self) -> None:
         """A tenth, so that it is seldom."""
@@ -100,3 +104,8 @@ class Ledger:
             if entries:
                 return
             del self._rooms[key]
+
+
+def _few(names: Collection[str]) -> tuple[str, ...]:
+    """A copy: what the caller has may be long, and may change."""
+    return tuple(names) if len(names) <= MAX_NAMES else (*islice(names, MAX_NAMES - 1), AND_MORE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from server.realtime.insight.ledger import PACED, SENT, Entry
+from server.realtime.insight.ledger import AND_MORE, PACED, SENT, Entry
 from server.realtime.insight.recorder import CONFLATED, DROPPED, Event, Record, Run, after
 
 #: The gravest first.
@@ -102,7 +102,9 @@ def _of_one(record: Record, room: str, found: Sequence[Entry], entries: Sequence
         return _verdict("unknown", entry)
     if not connected:
         return _away(record, entry, last, evidence)
-    if inside.isdisjoint(entry.rooms) and not any(map(record.implies, entry.rooms)):
+    if not _was_in(record, inside, entry):
+        if AND_MORE in entry.rooms:
+            return _verdict("unknown", entry, evidence)
         text = TEXTS["not_in_room"] + _distance(record, room, entry.at)
         return Verdict("not_in_room", text, entry, evidence)
     if entry.skip and (record.connection.id in entry.skip or not inside.isdisjoint(entry.skip)):
@@ -110,6 +112,8 @@ def _of_one(record: Record, room: str, found: Sequence[Entry], entries: Sequence
         return _verdict("replayed" if had else "skipped", entry, evidence)
     if runs := _runs(record, entry.rooms, entry.seq, entry.at):
         return Verdict(runs[0].how, TEXTS[runs[0].how], entry, evidence, runs)
+    if AND_MORE in entry.skip or entry.at <= record.runs_lost_until:
+        return _verdict("unknown", entry, evidence)
     if entry.kind == PACED:
         return _verdict("conflated", entry, evidence)
     return _sent(record, entry, evidence)
@@ -135,9 +139,14 @@ def _away(record: Record, entry: Entry, last: frozenset[str], evidence: Sequence
     if back is record.events[0]:  # it came from another node, in the rooms that it was in there
         moved = (each for each in record.events if each.what == "joined" and each.at - back.at < MOVED_SECONDS)
         last = frozenset(each.fields[0] for each in moved)
-    if last.isdisjoint(entry.rooms) and not any(map(record.implies, entry.rooms)):
-        return _verdict("not_in_room", entry, evidence)
+    if not _was_in(record, last, entry):
+        return _verdict("unknown" if AND_MORE in entry.rooms else "not_in_room", entry, evidence)
     return _verdict("replayed", entry, evidence)
+
+
+def _was_in(record: Record, inside: frozenset[str], entry: Entry) -> bool:
+    """One of the rooms that the message was sent to, as far as they are known."""
+    return not inside.isdisjoint(entry.rooms) or any(map(record.implies, entry.rooms))
 
 
 def _state(record: Record, at: float) -> tuple[bool | None, frozenset[str], frozenset[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from server.realtime.connection import Connection
 from server.realtime.insight.hooks import SOCKET_IO
@@ -16,16 +16,25 @@ from server.realtime.rooms import parse_room
 
 View = dict[str, Any]
 
-_SORTED: Mapping[str, Callable[[View], Any]] = {
-    "connected_at": lambda each: each["connected_at"],
-    "user_id": lambda each: each["user_id"],
-    "outbox_messages": lambda each: each["outbox"]["messages"],
-    "outbox_bytes": lambda each: each["outbox"]["bytes"],
-    "peak_messages": lambda each: each["outbox"]["peak_messages"],
-    "peak_bytes": lambda each: each["outbox"]["peak_bytes"],
-    "dropped": lambda each: each["outbox"]["dropped"],
+
+class _Order(NamedTuple):
+    """By what connections are put in order: of one that is here, so that only what is shown is looked at closely, and
+    of one that is shown."""
+
+    of_member: Callable[[Member, Connection], Any]
+    of_view: Callable[[View], Any]
+
+
+_ORDERS: Mapping[str, _Order] = {
+    "connected_at": _Order(lambda _, it: it.connected_at, lambda it: it["connected_at"]),
+    "user_id": _Order(lambda _, it: it.user_id, lambda it: it["user_id"]),
+    "outbox_messages": _Order(lambda it, _: len(it.outbox), lambda it: it["outbox"]["messages"]),
+    "outbox_bytes": _Order(lambda it, _: it.outbox.waiting_bytes, lambda it: it["outbox"]["bytes"]),
+    "peak_messages": _Order(lambda it, _: it.outbox.peak_messages, lambda it: it["outbox"]["peak_messages"]),
+    "peak_bytes": _Order(lambda it, _: it.outbox.peak_bytes, lambda it: it["outbox"]["peak_bytes"]),
+    "dropped": _Order(lambda it, _: it.record.dropped if it.record else 0, lambda it: it["outbox"]["dropped"]),
 }
-SORTS = tuple(_SORTED)
+SORTS = tuple(_ORDERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +79,22 @@ def matches(member: Member, connection: Connection, wanted: Mapping[str, Any]) -
     return True
 
 
+def place(member: Member, connection: Connection, by: str) -> tuple[Any, float, str]:
+    """One's place in an order, unlike every other's."""
+    return _ORDERS[by].of_member(member, connection), connection.connected_at, connection.id
+
+
 def sort(views: list[View], by: str, *, descending: bool) -> list[View]:
-    """Those of many nodes in an order of all."""
-    views.sort(key=lambda each: (each["connected_at"], each["connection_id"]))
-    views.sort(key=_SORTED[by], reverse=descending)
+    """Those of many nodes in the order of their `place`."""
+    of_view = _ORDERS[by].of_view
+    views.sort(key=lambda it: (of_view(it), it["connected_at"], it["connection_id"]), reverse=descending)
     return views
 
 
 def of_connection(member: Member, connection: Connection, node: str) -> View:
     link, record = member.link, member.record
     outbox = member.outbox
-    return {
-        "connection_id": connection.id,
-        "namespace": connection.namespace,
-        "user_id": connection.user_id,
-        "tenant": connection.tenant,
-        "address": connection.address,
-        "connected_at": connection.connected_at,
-        "node": node,
+    return _who(connection, node) | {
         "transport": link.session.transport,
         "door": link.door or SOCKET_IO,
         "recoverable": member.recoverable is not None,
@@ -110,14 +117,7 @@ def of_record(record: Record, member: Member | None, node: str) -> View:
     if member is not None:
         view = of_connection(member, connection, node)
     else:
-        view = {
-            "connection_id": connection.id,
-            "namespace": connection.namespace,
-            "user_id": connection.user_id,
-            "tenant": connection.tenant,
-            "address": connection.address,
-            "connected_at": connection.connected_at,
-            "node": node,
+        view = _who(connection, node) | {
             "transport": record.transport,
             "door": record.door,
             "recoverable": any(each.what == "disconnected" and each.fields[1] for each in record.events[-1:]),
@@ -139,6 +139,18 @@ def of_record(record: Record, member: Member | None, node: str) -> View:
         "record": [each.to_wire() for each in record.shown()],
         "record_lost": record.lost,
         "missed": [of_run(each) for each in record.runs or ()],
+    }
+
+
+def _who(connection: Connection, node: str) -> View:
+    return {
+        "connection_id": connection.id,
+        "namespace": connection.namespace,
+        "user_id": connection.user_id,
+        "tenant": connection.tenant,
+        "address": connection.address,
+        "connected_at": connection.connected_at,
+        "node": node,
     }
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from server.realtime.insight import alerts
-from server.realtime.insight.alerts import Alarms, Alerts
+from server.realtime.insight.alerts import AlertRules, Alerts
 
 
 class Clock:
@@ -70,7 +70,7 @@ def test_all_of_a_kind_that_there_are(clock: Clock) -> None:
 
 
 def test_an_error_rate_fires_and_ends(clock: Clock) -> None:
-    found = Alarms(Alerts(now=clock))
+    found = AlertRules(Alerts(now=clock))
     for _ in range(60):
         found.second({"/chat": (1, 0, 0), "/trading": (100, 5, 0)}, 0.0)
     assert states(found.alerts) == []
@@ -89,7 +89,7 @@ def test_an_error_rate_fires_and_ends(clock: Clock) -> None:
 
 
 def test_a_surge_is_one_of_what_is_usual(clock: Clock) -> None:
-    found = Alarms(Alerts(now=clock))
+    found = AlertRules(Alerts(now=clock))
     for _ in range(60):  # all clients at the start
         found.second({"/chat": (0, 0, 50)}, 0.0)
     assert states(found.alerts) == []
@@ -105,7 +105,7 @@ def test_a_surge_is_one_of_what_is_usual(clock: Clock) -> None:
 
 
 def test_a_loop_that_was_held_up(clock: Clock) -> None:
-    found = Alarms(Alerts(now=clock))
+    found = AlertRules(Alerts(now=clock))
     found.second({}, 0.1)
     assert states(found.alerts) == []
     found.second({}, 0.4)

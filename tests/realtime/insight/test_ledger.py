@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from server.realtime.insight.ledger import MAX_OF_ROOM, SENT, VOLATILE, Ledger
+from server.realtime.insight.ledger import AND_MORE, MAX_NAMES, MAX_OF_ROOM, SENT, VOLATILE, Ledger
 
 
 def said(seq: int) -> str:
@@ -24,6 +24,18 @@ def test_it_keeps_no_long_text() -> None:
     ledger.put("/x", ["r:a"], SENT, "x" * 100_000, "y" * 100_000, ())
     [entry] = ledger.of("/x", "r:a")
     assert len(entry.head) + len(entry.tail) < 500
+
+
+def test_it_keeps_few_of_many_names_and_nothing_of_the_callers() -> None:
+    ledger, skip = Ledger(), {f"c{number}" for number in range(1000)}
+    ledger.put("/x", [f"r:{number}" for number in range(1000)], SENT, said(1), "", skip)
+    few = ["me"]
+    ledger.put("/x", ["r:a"], SENT, said(2), "", few)
+    few.append("you")
+    [many], [one] = ledger.of("/x", "r:0"), ledger.of("/x", "r:a")
+    for names in (many.rooms, many.skip):
+        assert (len(names), names[-1]) == (MAX_NAMES, AND_MORE)
+    assert (one.rooms, one.skip) == (("r:a",), ("me",))
 
 
 def test_a_busy_room_forgets_its_own() -> None:

@@ -154,3 +154,66 @@ def test_of_who_is_gone_so_many_are_remembered() -> None:
     assert len(recorder) == 10
     assert recorder.find("c99") is not None
     assert recorder.find("c0") is None
+
+
+def test_who_is_gone_with_a_long_record_is_forgotten_sooner() -> None:
+    recorder = Recorder(most_events=1000)
+    for number in range(100):
+        it = recorder.connected(connection(f"c{number}"), "websocket", "", replayed=None)
+        for room in range(MAX_EVENTS):
+            it.joined(room_name("acme", "session", f"s{room}"))
+        it.disconnected("client disconnect", resumable=False)
+        recorder.gone(it)
+        it.missed(said(number), ROOM, DROPPED)  # what is counted stays as it was
+    assert len(recorder) == 4
+    assert recorder.find("c99") is not None
+
+
+def test_who_comes_back_counts_among_the_gone_no_more() -> None:
+    recorder = Recorder(most_events=10)
+    for _ in range(100):
+        it = recorder.connected(connection(), "websocket", "", replayed=0)
+        it.disconnected("transport close", resumable=True)
+        recorder.gone(it)
+        it.events.clear()
+    assert recorder.find("c1") is it
+
+
+def test_all_that_is_known_of_those_who_are_here_is_bounded_too() -> None:
+    recorder = Recorder(most_events=1000)
+    records = [recorder.connected(connection(f"c{n}"), "websocket", "", replayed=None) for n in range(50)]
+    gone = recorder.connected(connection("gone"), "websocket", "", replayed=None)
+    gone.disconnected("client disconnect", resumable=False)
+    recorder.gone(gone)
+    for number in range(100):
+        for each in records:
+            each.add("told", str(number), 1)
+            assert sum(one.size for one in recorder) <= 1000
+    assert list(recorder) == records, "who is gone is forgotten first"
+    assert {each.events[-1].fields[0] for each in records} == {"99"}
+    assert min(len(each.events) for each in records) > 15, "the oldest of all of them, not all of one"
+    assert all(each.began_connected and each.lost for each in records)
+
+
+def test_the_last_that_happened_to_each_is_kept() -> None:
+    recorder = Recorder(most_events=10)
+    records = [recorder.connected(connection(f"c{n}"), "websocket", "", replayed=None) for n in range(100)]
+    for each in records:
+        each.joined(ROOM)
+        for seq in range(0, 100, 2):
+            each.missed(said(seq), ROOM, DROPPED)
+    assert all(len(each.events) in (1, 2) for each in records)
+    assert sum(len(each.runs or ()) for each in records) < 20
+    assert records[0].runs_lost_until > 0
+
+
+def test_what_is_added_to_a_forgotten_record_counts_for_nobody() -> None:
+    recorder = Recorder(most=0, most_events=10)
+    it = recorder.connected(connection(), "websocket", "", replayed=None)
+    it.disconnected("client disconnect", resumable=False)
+    recorder.gone(it)
+    other = recorder.connected(connection("other"), "websocket", "", replayed=None)
+    other.joined(ROOM)
+    for number in range(100):
+        it.add("told", str(number), 1)
+    assert happened(other) == ["connected", "joined"]

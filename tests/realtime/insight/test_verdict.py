@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.identity import Identity
 from server.realtime.connection import Connection
-from server.realtime.insight.ledger import PACED, SENT, VOLATILE, Entry
+from server.realtime.insight.ledger import AND_MORE, PACED, SENT, VOLATILE, Entry
 from server.realtime.insight.recorder import CONFLATED, DROPPED, MAX_EVENTS, Event, Record, Run
 from server.realtime.insight.verdict import CODES, TEXTS, gravest, judge_number, judge_offset, judge_time
 from server.realtime.rooms import EVERYONE
@@ -123,6 +123,17 @@ def test_what_is_not_known_is_not_judged() -> None:
     old = record(*[(20.0 + number, "told", "x", 1) for number in range(MAX_EVENTS)])
     old.lost, old.events = 1, old.events[1:]
     assert code(old, entry(1, 15.0)) == "unknown"
+
+
+def test_of_names_and_runs_that_were_given_up_nothing_is_said() -> None:
+    some = Entry(30.0, SENT, entry(1, 30.0).head, "", (OTHER, AND_MORE), ())
+    assert code(MEMBER, some) == "unknown"
+    assert code(MEMBER, entry(1, 40.1, skip=("c9", AND_MORE))) == "unknown"
+    assert code(MEMBER, entry(1, 40.1, skip=("c1", AND_MORE))) == "skipped"
+    it = record((20.0, "joined", ROOM))
+    it.runs_lost_until = 31.0
+    assert code(it, entry(1, 30.0)) == "unknown"
+    assert code(it, entry(1, 32.0)) == "sent"
 
 
 def test_what_is_about_a_message_is_not_the_message() -> None:

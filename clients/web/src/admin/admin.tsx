@@ -22,7 +22,10 @@ type Section = keyof typeof SECTIONS;
 /** `#connections?q=alice`: a section, and what it is to show. */
 const fromHash = (): { section: Section; fields: URLSearchParams } => {
   const [name = "", fields = ""] = location.hash.slice(1).split("?");
-  return { section: name in SECTIONS ? (name as Section) : "overview", fields: new URLSearchParams(fields) };
+  return {
+    section: Object.hasOwn(SECTIONS, name) ? (name as Section) : "overview",
+    fields: new URLSearchParams(fields),
+  };
 };
 
 export function Admin() {

@@ -4,6 +4,7 @@ import { Dialog } from "../shell/dialog";
 import { request } from "../shell/http";
 import { tell, tellError } from "../shell/toasts";
 import { useWords } from "../shell/words";
+import type { Silent } from "./types";
 import { WORDS } from "./words";
 
 interface Wanted {
@@ -38,10 +39,10 @@ export function Broadcast() {
     }
   };
   const send = () => {
-    void request<{ members: number }>("/api/admin/broadcast", { body: wanted }).then(
-      ({ members }) => tell(t.sent(members), "good"),
-      tellError,
-    );
+    void request<{ members: number } & Silent>("/api/admin/broadcast", { body: wanted }).then(({ members, silent }) => {
+      tell(t.sent(members), "good");
+      if (silent.length > 0) tell(t.uncounted(silent.join(", ")));
+    }, tellError);
     setWanted(null);
   };
 

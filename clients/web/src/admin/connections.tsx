@@ -1,7 +1,7 @@
 import { useState } from "react";
-import { useAbout } from "../shell/about";
 import { dayAndClock } from "../shell/times";
 import { useLanguage, useWords } from "../shell/words";
+import { Filters } from "./filters";
 import { bytes } from "./formats";
 import { Inspect } from "./inspect";
 import { Pages } from "./pages";
@@ -23,9 +23,10 @@ const ORDERS = {
 export function Connections({ fields }: { fields: URLSearchParams }) {
   const t = useWords(WORDS);
   const [language] = useLanguage();
-  const about = useAbout();
-  const [namespace, setNamespace] = useState(fields.get("namespace") ?? "");
-  const [text, setText] = useState(fields.get("q") ?? "");
+  const [{ text, namespace }, setNarrowed] = useState({
+    text: fields.get("q") ?? "",
+    namespace: fields.get("namespace") ?? "",
+  });
   const [room] = useState(fields.get("room") ?? "");
   const [node] = useState(fields.get("node") ?? "");
   const [slow, setSlow] = useState(false);
@@ -41,23 +42,11 @@ export function Connections({ fields }: { fields: URLSearchParams }) {
       set(value);
       setOffset(0);
     };
+  const narrow = from((found: { text?: string; namespace?: string }) => setNarrowed((now) => ({ ...now, ...found })));
 
   return (
     <>
-      <div className="admin-filters">
-        <label>
-          {t.search}
-          <input type="search" value={text} maxLength={200} onChange={(event) => from(setText)(event.target.value)} />
-        </label>
-        <label>
-          {t.namespace}
-          <select value={namespace} onChange={(event) => from(setNamespace)(event.target.value)}>
-            <option value="">{t.all}</option>
-            {about?.namespaces.map((each) => (
-              <option key={each.path}>{each.path}</option>
-            ))}
-          </select>
-        </label>
+      <Filters label={t.search} text={text} namespace={namespace} onChange={narrow}>
         <label>
           {t.sort}
           <select value={order} onChange={(event) => from(setOrder)(event.target.value as keyof typeof ORDERS)}>
@@ -77,7 +66,7 @@ export function Connections({ fields }: { fields: URLSearchParams }) {
             {room || node} ✕
           </a>
         )}
-      </div>
+      </Filters>
       <Standing fault={fault} silent={value?.silent} />
       <div className="card admin-list">
         {value?.total === 0 && <p className="empty">{t.none}</p>}

@@ -8,8 +8,12 @@ import { bytes } from "./formats";
 import { query, usePolled } from "./polled";
 import { Record } from "./record";
 import { Standing } from "./standing";
-import type { Inspected } from "./types";
+import type { Inspected, Silent } from "./types";
 import { WORDS } from "./words";
+
+interface Ended extends Partial<Silent> {
+  readonly disconnected: number;
+}
 
 const EVERY_MS = 2000;
 const USERS = "/api/admin/users/";
@@ -23,10 +27,11 @@ export function Inspect({ id, onClose }: { id: string; onClose: () => void }) {
   const [ending, setEnding] = useState<string | null>(null);
 
   const end = (reason: string) => {
-    const tenant = ending?.startsWith(USERS) && value?.tenant; // elsewhere somebody else may have the same id
+    const tenant = ending?.startsWith(USERS) && value?.tenant; // in another, or in none, it is somebody else's id
     const body = { ...(reason && { reason }), ...(tenant && { tenant }) };
-    void request<{ disconnected: number }>(ending as string, { body }).then(({ disconnected }) => {
+    void request<Ended>(ending as string, { body }).then(({ disconnected, silent = [] }) => {
       tell(t.disconnected(disconnected), "good");
+      if (silent.length > 0) tell(t.unreached(silent.join(", ")), "bad");
       again();
     }, tellError);
     setEnding(null);
@@ -64,7 +69,7 @@ export function Inspect({ id, onClose }: { id: string; onClose: () => void }) {
         <Standing fault={fault} />
         <dl className="admin-facts">
           {facts.map(([name, told]) => (
-            <div key={name} style={{ display: "contents" }}>
+            <div key={name}>
               <dt>{name}</dt>
               <dd>{told}</dd>
             </div>

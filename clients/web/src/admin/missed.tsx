@@ -108,6 +108,7 @@ export function Missed({ fields }: { fields: URLSearchParams }) {
 function Judged({ verdict }: { verdict: Verdict }) {
   const t = useWords(WORDS);
   const [language] = useLanguage();
+  const told = t.verdictTexts[verdict.code]; // the server's own is in English
   const look = GOOD.has(verdict.code) ? "good" : verdict.code === "unknown" ? "warn" : "bad";
   return (
     <section className="card stack">
@@ -120,7 +121,7 @@ function Judged({ verdict }: { verdict: Verdict }) {
           </span>
         )}
       </h2>
-      <p lang="en">{verdict.text}</p>
+      {told ? <p>{told}</p> : <p lang="en">{verdict.text}</p>}
       {verdict.messages && verdict.messages.length > 0 && (
         <>
           <h3>{t.messagesThen}</h3>

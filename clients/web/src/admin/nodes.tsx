@@ -65,7 +65,7 @@ function NodeCard({ node }: { node: NodeFigures }) {
       </h2>
       <dl className="admin-facts">
         {facts.map(([name, told]) => (
-          <div key={name} style={{ display: "contents" }}>
+          <div key={name}>
             <dt>{name}</dt>
             <dd className="number">{told}</dd>
           </div>

@@ -122,7 +122,7 @@ function AlertList({ alerts }: { alerts: Alerts | null }) {
             <span className="wrap">
               {Object.entries(alert.details)
                 .map(([name, value]) => `${name} ${value}`)
-                .join(" · ") || alert.text}
+                .join(" · ") || (alert.kind in t.alertKinds ? "" : alert.text)}
             </span>
             {alert.count > 1 && <span className="small muted">{t.times(alert.count)}</span>}
             <span className="small muted push">

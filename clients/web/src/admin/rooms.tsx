@@ -1,6 +1,6 @@
 import { useState } from "react";
-import { useAbout } from "../shell/about";
 import { useWords } from "../shell/words";
+import { Filters } from "./filters";
 import { Pages } from "./pages";
 import { query, usePolled, useSettled } from "./polled";
 import { Standing } from "./standing";
@@ -12,9 +12,7 @@ const EVERY_MS = 3000;
 
 export function Rooms() {
   const t = useWords(WORDS);
-  const about = useAbout();
-  const [namespace, setNamespace] = useState("");
-  const [text, setText] = useState("");
+  const [{ text, namespace }, setNarrowed] = useState({ text: "", namespace: "" });
   const [offset, setOffset] = useState(0);
   const q = useSettled(text.trim());
   const { value, fault } = usePolled<Found>(
@@ -23,35 +21,15 @@ export function Rooms() {
   );
   return (
     <>
-      <div className="admin-filters">
-        <label>
-          {t.roomSearch}
-          <input
-            type="search"
-            value={text}
-            maxLength={200}
-            onChange={(event) => {
-              setText(event.target.value);
-              setOffset(0);
-            }}
-          />
-        </label>
-        <label>
-          {t.namespace}
-          <select
-            value={namespace}
-            onChange={(event) => {
-              setNamespace(event.target.value);
-              setOffset(0);
-            }}
-          >
-            <option value="">{t.all}</option>
-            {about?.namespaces.map((each) => (
-              <option key={each.path}>{each.path}</option>
-            ))}
-          </select>
-        </label>
-      </div>
+      <Filters
+        label={t.roomSearch}
+        text={text}
+        namespace={namespace}
+        onChange={(found) => {
+          setNarrowed((now) => ({ ...now, ...found }));
+          setOffset(0);
+        }}
+      />
       <Standing fault={fault} silent={value?.silent} />
       <div className="card admin-list">
         {value?.total === 0 && <p className="empty">{t.none}</p>}

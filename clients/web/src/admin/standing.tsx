@@ -8,7 +8,7 @@ export function Standing({ fault, silent }: { fault: AtriumError | null; silent?
   if (fault) {
     return (
       <p className="note warn admin-stale" role="status">
-        {t.stale(`${fault.message} (${fault.code})`)}
+        {t.signIn[fault.code] ?? t.stale(`${t.faults[fault.code] ?? fault.message} (${fault.code})`)}
       </p>
     );
   }

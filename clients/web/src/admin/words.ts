@@ -37,6 +37,22 @@ const VERDICTS_KO = {
   no_such_message: "그런 메시지가 없음",
   unknown: "기록이 그만큼 남아 있지 않음",
 };
+/** The server's own words are in English, and say more: these are of who reads no English. */
+const VERDICT_TEXTS_KO = {
+  not_connected: "메시지를 보낼 때 이 연결은 없었습니다.",
+  not_in_room: "메시지를 보낼 때 이 연결은 룸에 없었습니다. 들어오고 나간 시각은 근거에 있습니다.",
+  dropped: "연결의 수신이 너무 느려 메시지를 포기했습니다.",
+  conflated: "보내기 전에 더 새로운 메시지가 이 메시지를 대신했습니다.",
+  skipped: "룸에는 보냈지만 이 연결은 제외되었습니다. 보낸 쪽이거나 이미 받은 연결입니다.",
+  sent: "메시지를 연결의 소켓에 넘겼습니다. 곧바로 끊겼다면(근거 참고) 도착하지 않았을 수 있습니다.",
+  replayed: "연결이 끊긴 동안의 메시지이며, 다시 연결된 뒤 복구로 전송했습니다.",
+  no_such_message: "이 번호의 메시지는 아직 이 룸에 없습니다.",
+  unknown: "기록이 그만큼 남아 있지 않습니다.",
+};
+const SIGN_IN_EN = "Your sign-in has run out: what stands here is not up to date. Sign out, and in again.";
+const SIGN_IN_KO = "로그인이 만료되어 최신 내용이 아닙니다. 로그아웃한 뒤 다시 로그인하세요.";
+const SIGN_IN = ["TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED"];
+const each = (told: string): Record<string, string> => Object.fromEntries(SIGN_IN.map((code) => [code, told]));
 
 export const WORDS = {
   en: {
@@ -51,7 +67,11 @@ export const WORDS = {
     forbiddenWhy: "Sign out, and sign in as somebody who has it.",
     ofTenant: "Figures of the whole server are shown to administrators outside any tenant only.",
     stale: (what: string) => `Not up to date: ${what}`,
+    signIn: each(SIGN_IN_EN),
+    faults: {} as Record<string, string>,
     silent: (nodes: string) => `No answer in time from ${nodes}: theirs is missing here.`,
+    unreached: (nodes: string) => `No answer in time from ${nodes}: connections there may go on.`,
+    uncounted: (nodes: string) => `No answer in time from ${nodes}: who heard it there is not counted.`,
     connected: "Connections",
     eventsIn: "Events in /s",
     eventsOut: "Events out /s",
@@ -131,7 +151,7 @@ export const WORDS = {
     redis: "Redis",
     held: "held",
     draining: "draining",
-    this: "asked here",
+    this: "answers you",
     missedLead: "Choose a connection, a room of it, and the message: by its number, or by when it was.",
     connectionId: "Connection id",
     by: "The message, by",
@@ -150,6 +170,7 @@ export const WORDS = {
     everyone: (namespace: string) => `everybody in ${namespace}`,
     alertKinds: ALERTS_EN as Record<string, string>,
     verdicts: VERDICTS_EN as Record<string, string>,
+    verdictTexts: {} as Record<string, string>,
   },
   ko: {
     overview: "개요",
@@ -163,7 +184,15 @@ export const WORDS = {
     forbiddenWhy: "로그아웃한 뒤 admin 역할이 있는 사람으로 로그인하세요.",
     ofTenant: "서버 전체 수치는 테넌트에 속하지 않은 관리자에게만 보입니다.",
     stale: (what: string) => `최신이 아닙니다: ${what}`,
+    signIn: each(SIGN_IN_KO),
+    faults: {
+      UNREACHABLE: "서버가 응답하지 않습니다",
+      NODE_SILENT: "노드가 제때 응답하지 않았습니다",
+      NOT_FOUND: "찾을 수 없습니다",
+    } as Record<string, string>,
     silent: (nodes: string) => `${nodes} 노드가 제때 응답하지 않아 해당 내용이 빠져 있습니다.`,
+    unreached: (nodes: string) => `${nodes} 노드가 제때 응답하지 않아 그곳의 연결은 남아 있을 수 있습니다.`,
+    uncounted: (nodes: string) => `${nodes} 노드가 제때 응답하지 않아 그곳에서 받은 연결은 세지 못했습니다.`,
     connected: "연결",
     eventsIn: "초당 수신",
     eventsOut: "초당 전송",
@@ -262,5 +291,6 @@ export const WORDS = {
     everyone: (namespace: string) => `${namespace}의 모두`,
     alertKinds: ALERTS_KO as Record<string, string>,
     verdicts: VERDICTS_KO as Record<string, string>,
+    verdictTexts: VERDICT_TEXTS_KO as Record<string, string>,
   },
 };

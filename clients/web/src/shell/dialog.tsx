@@ -1,4 +1,5 @@
 import { type ReactNode, useId, useLayoutEffect, useRef } from "react";
+import { Toasts } from "./toasts";
 
 /** The browser's own modal dialog: it keeps the focus, closes by Escape, and gives the focus back. */
 export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: ReactNode }) {
@@ -20,6 +21,7 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
     >
       <h2 id={heading}>{title}</h2>
       {children}
+      <Toasts inDialog />
     </dialog>
   );
 }

@@ -25,6 +25,9 @@ const show = (): void => {
 show();
 remembered.subscribe(show);
 
+/** As `useWords`, outside React: in the language of this moment. */
+export const wordsNow = <T extends Words>(table: Record<Language, T>): T => table[remembered.value];
+
 export const useLanguage = (): [Language, (language: Language) => void] => [
   useSyncExternalStore(remembered.subscribe, () => remembered.value),
   remembered.set,
