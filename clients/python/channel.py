@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from clients.python.connection import Connection
-from clients.python.errors import ClientError, Lost, Refused
+from clients.python.errors import ClientError, Lost
 from clients.python.feed import Feed
+from clients.python.keeper import AGAIN_SECONDS, Keeper
 from clients.python.track import Track, Update
 
 __all__ = ["Channel", "Update"]
 
-log = logging.getLogger(__name__)
-
 MOST_UNREAD = 10_000  # beyond, the oldest are dropped, and counted
 MOST_CHANNELS = 10_000  # of a pattern
-AGAIN_SECONDS = 1.0
 WILDCARD = "*"
+
+#: How many listen to each channel: the server knows of one subscription of a connection to it.
+_listening: WeakKeyDictionary[Connection, Counter[str]] = WeakKeyDictionary()
 
 
 class Channel:
@@ -38,11 +39,10 @@ class Channel:
         self._tracks: dict[str, Track] = {}
         if since is not None:
             self._tracks[name] = Track(*since)
-        self._wake = asyncio.Event()
-        self._subscribe = True
-        self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._keeper = Keeper(f"channel {name}", self._step, self._end)
+        self._listens = True
+        _listening.setdefault(connection, Counter())[name] += 1
         self._stops = [connection.on_state(self._state_changed), connection.on("*", self._event)]
-        self._keeper: asyncio.Task[None] | None = None
         self.closed = False
 
     # -- what is known ---------------------------------------------------------------------------------------------
@@ -83,20 +83,19 @@ class Channel:
 
     async def open(self) -> None:
         """Raises what the server says against it."""
-        self._keeper = asyncio.create_task(self._keep(), name=f"channel {self.name}")
-        await asyncio.shield(self._first)
+        await self._keeper.open()
 
     async def close(self) -> None:
+        """Unsubscribes, where it is the last of that name."""
         if self.closed:
             return
         self.closed = True
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._keeper.close()
         for stop in self._stops:
             stop()
         self._end(None)
-        await self._connection.emit("unsubscribe", {"channel": self.name})
+        if not _listening[self._connection][self.name]:
+            await self._connection.emit("unsubscribe", {"channel": self.name})
 
     async def presence(self) -> Mapping[str, Any]:
         """Who else is subscribed, on all nodes: `{users, count}`."""
@@ -108,40 +107,15 @@ class Channel:
 
     # -- keeping it whole ------------------------------------------------------------------------------------------
 
-    async def _keep(self) -> None:
-        try:
-            await self._keep_up()
-        except Exception as error:
-            log.exception("channel %s ended by a fault", self.name)
-            self._end(Lost("CLIENT_FAULT", repr(error)))
-
-    async def _keep_up(self) -> None:
-        while True:
-            self._wake.clear()
-            seconds: float | None = None
-            try:
-                if self._connection.state == "connected" and (self._subscribe or self._gap):
-                    self._subscribe = False
-                    await self._catch_up()
-                    if not self._first.done():
-                        self._first.set_result(None)
-                    seconds = AGAIN_SECONDS if self._gap else None
-                elif self._connection.state in ("failed", "closed"):
-                    self._end(self._connection.why)
-                    return
-            except Refused as error:
-                if not error.passing:
-                    self._end(error)
-                    return
-                self._subscribe, seconds = True, max(error.retry_after, AGAIN_SECONDS)
-            except ClientError as error:
-                log.debug("channel %s did not catch up: %s", self.name, error)
-                self._subscribe, seconds = True, AGAIN_SECONDS
-            woken = asyncio.ensure_future(self._wake.wait())
-            try:
-                await asyncio.wait({woken}, timeout=seconds)
-            finally:
-                woken.cancel()
+    async def _step(self) -> float | None:
+        if self._connection.state in ("failed", "closed"):
+            self._end(self._connection.why)
+        elif self._connection.state == "connected" and (self._keeper.is_stale or self._gap):
+            self._keeper.is_stale = False
+            await self._catch_up()
+            self._keeper.opened()
+            return AGAIN_SECONDS if self._gap else None
+        return None
 
     @property
     def _gap(self) -> bool:
@@ -157,7 +131,7 @@ class Channel:
         ack = await self._connection.call("subscribe", wanted)
         self.recovered = ack.get("recovered")
         updates = [Update.from_wire(each) for each in ack.get("messages") or ack.get("snapshot") or ()]
-        if not self._first.done() and not self._resumes:
+        if not self._keeper.is_open and not self._resumes:
             self.snapshot, updates = tuple(updates), []
         for name, place in self._places(ack).items():
             track = self._tracks.setdefault(name, Track(conflates=self._is_pattern))
@@ -178,9 +152,7 @@ class Channel:
     # -- what arrives ----------------------------------------------------------------------------------------------
 
     def _state_changed(self) -> None:
-        if self._connection.state == "connected":
-            self._subscribe = True
-        self._wake.set()
+        self._keeper.wake(stale=self._connection.state == "connected")
 
     def _event(self, arrived: Any) -> None:
         event, payload = arrived
@@ -197,11 +169,11 @@ class Channel:
             if len(self._tracks) >= MOST_CHANNELS:
                 return
             track = self._tracks[name] = Track(conflates=self._is_pattern)
-            if self._first.done() and not self._subscribe and self._is_pattern:
+            if self._keeper.is_open and not self._keeper.is_stale and self._is_pattern:
                 track.caught_up("", payload["seq"] - 1, (), recovered=True)
         self._hand_out(track.hear(Update.from_wire(payload, event)))
         if track.gap:
-            self._wake.set()
+            self._keeper.wake()
 
     @property
     def _is_pattern(self) -> bool:
@@ -216,6 +188,7 @@ class Channel:
 
     def _end(self, error: ClientError | None) -> None:
         self._feed.end(error)
-        if not self._first.done():
-            self._first.set_exception(error or Lost("CLOSED", "the channel was closed"))
-            self._first.exception()  # retrieved, where nobody waits
+        self._keeper.ended(error)
+        if self._listens:
+            self._listens = False
+            _listening[self._connection] -= Counter((self.name,))  # and without those at zero

@@ -71,6 +71,7 @@ class Client:
         self._connections: dict[str, Connection] = {}
         self._copilot: Copilot | None = None
         self._chat: tuple[Fallback, Sender] | None = None
+        self._resumed = False
         self._locks: dict[str, asyncio.Lock] = {}
         self._opened: set[ChatSession | Channel | Monitor] = set()
         self._closing = AsyncExitStack()
@@ -136,7 +137,7 @@ class Client:
             fallback = Fallback(connection, allowed=self._allow_fallback)
             self._closing.push_async_callback(fallback.close)
             outbox = MemoryOutbox() if self._outbox is None else FileOutbox(self._outbox, self.url)
-            sender = Sender(connection, fallback, self.api, outbox)
+            sender = Sender(connection, fallback, self.api, outbox, self._token)
             self._closing.push_async_callback(sender.close)
             self._chat = fallback, sender
         return connection
@@ -145,12 +146,12 @@ class Client:
 
     async def session(self, session_id: str, *, after_seq: int | None = None) -> ChatSession:
         """Joined, when it returns; what an earlier process left unsent is on its way. Raises ClientError."""
-        is_first = self._chat is None
         connection = await self.connection("/chat")
         assert self._chat is not None  # noqa: S101 - made with the connection
         fallback, sender = self._chat
         session = await self._open(ChatSession(session_id, connection, fallback, self.api, sender, after_seq=after_seq))
-        if is_first:
+        if not self._resumed:
+            self._resumed = True
             await sender.resume()
         return session
 
@@ -184,7 +185,7 @@ class Client:
                 while True:
                     try:
                         return await connection.call("publish", payload)
-                    except (Lost, TimedOut):
+                    except (Lost, TimedOut, NotConnected):
                         if connection.state in ("failed", "closed"):
                             raise
         except TimeoutError:

@@ -14,6 +14,7 @@ import aiohttp
 from socketio.exceptions import SocketIOError
 
 from clients.python.errors import ClientError, Lost, NotConnected, Refused, TimedOut
+from clients.python.keeper import woken
 from clients.python.policy import ReconnectPolicy
 from clients.python.recovery import Place, RecoveringClient
 from clients.python.tokens import TokenSource
@@ -109,13 +110,15 @@ class Connection:
         timeout: float = CALL_SECONDS,
     ) -> dict[str, Any]:
         """The ack without its `ok`. Waits for the connection to be back where it is lost. Raises Refused with what the
-        server says is wrong, Lost, TimedOut, NotConnected."""
+        server says is wrong; NotConnected: nothing was sent; Lost, TimedOut: it may have arrived."""
+        is_sent = False
         try:
             async with asyncio.timeout(timeout):
                 try:
                     socket, gone = await self._until_up()
                 except Refused as error:  # of the connection, not of this
                     raise NotConnected(error.code, error.message) from error
+                is_sent = True
                 answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
                 def answer(*arguments: Any) -> None:
@@ -131,6 +134,8 @@ class Connection:
                 if not answered.done():
                     raise self._loss()
         except TimeoutError:
+            if not is_sent:
+                raise NotConnected("NOT_CONNECTED", f"no connection for {event} within {timeout:g} s") from self.why
             raise TimedOut(f"no answer to {event} within {timeout:g} s") from None
         ack = answered.result()
         if not isinstance(ack, Mapping):
@@ -218,15 +223,7 @@ class Connection:
                 was_up, self.failed_attempts, delay = True, 0, 0.0
             self._hurry.clear()
             self._become("reconnecting" if was_up else "connecting", why)
-            await self._pause(delay)
-
-    async def _pause(self, seconds: float) -> None:
-        if seconds > 0:
-            hurried = asyncio.ensure_future(self._hurry.wait())
-            try:
-                await asyncio.wait({hurried}, timeout=seconds)
-            finally:
-                hurried.cancel()
+            await woken(self._hurry, delay)
 
     def _next(self, error: ClientError) -> float | None:
         """Seconds until the next attempt after one that failed; None: there is none."""
@@ -262,7 +259,7 @@ class Connection:
             else:
                 self._transport = transport
                 return socket
-        raise nobody or NotConnected("NOT_CONNECTED", "no transport is allowed")
+        raise nobody or NotConnected("UNREACHABLE", "no transport is allowed")
 
     async def _enter(self, transport: str, token: str | None) -> RecoveringClient:
         socket = RecoveringClient(place=self._place, reconnection=False, handle_sigint=False, http_session=self._http)
@@ -284,16 +281,16 @@ class Connection:
                 gone = asyncio.ensure_future(socket.eio.wait())
                 await asyncio.wait({entered, gone}, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done() and not entered.done():
-                    entered.set_exception(NotConnected("NOT_CONNECTED", "the connection ended while it was made"))
+                    entered.set_exception(NotConnected("UNREACHABLE", "the connection ended while it was made"))
                 await entered
         except BaseException as error:
             if entered.done():
                 entered.exception()  # retrieved
             await socket.end()
             if isinstance(error, TimeoutError):
-                raise NotConnected("NOT_CONNECTED", f"no answer within {CONNECT_SECONDS:g} s") from None
+                raise NotConnected("UNREACHABLE", f"no answer within {CONNECT_SECONDS:g} s") from None
             if isinstance(error, SocketIOError | aiohttp.ClientError | OSError | ValueError):
-                raise NotConnected("NOT_CONNECTED", str(error) or repr(error)) from None
+                raise NotConnected("UNREACHABLE", str(error) or repr(error)) from None
             raise
         self._socket, self._gone = socket, gone
         return socket

@@ -1,11 +1,11 @@
-"""What can go wrong for a client. Each has a `code`: the server's, or one of those below.
+"""What can go wrong for a client. Each has a `code`: the server's, or one of those below, as in clients/js.
 
 ClientError
 ├── Refused         the server's own: FORBIDDEN, RATE_LIMITED, TOKEN_EXPIRED, …
-├── NotConnected    NOT_CONNECTED, TOKEN_CALLBACK, CLOSED
+├── NotConnected    NOT_CONNECTED: not in time; UNREACHABLE: no server answers there; TOKEN_UNAVAILABLE, CLOSED
 ├── Lost            CONNECTION_LOST, or why the server ended it: GOING_AWAY, SESSION_REPLACED, …; or CLIENT_FAULT
-├── TimedOut        TIMED_OUT
-└── OutboxFull      OUTBOX_FULL
+├── TimedOut        TIMEOUT
+└── OutboxFull      LIMIT_EXCEEDED
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Refused(ClientError):
 
 
 class NotConnected(ClientError):
-    """There is no connection, and no way to have one now."""
+    """There is no connection, and no way to have one now: nothing was sent."""
 
 
 class Lost(ClientError):
@@ -56,9 +56,9 @@ class TimedOut(ClientError):
     """No answer came in time: what was asked may have been done or not."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("TIMED_OUT", message)
+        super().__init__("TIMEOUT", message)
 
 
 class OutboxFull(ClientError):
     def __init__(self, most: int) -> None:
-        super().__init__("OUTBOX_FULL", f"{most} messages wait to be sent")
+        super().__init__("LIMIT_EXCEEDED", f"{most} messages wait to be sent")

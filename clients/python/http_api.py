@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
@@ -13,12 +16,19 @@ from clients.python.tokens import TokenSource
 SECONDS = 15.0
 
 
+def session_path(session_id: str) -> str:
+    """Of a chat session; its id may hold anything."""
+    return f"/api/chat/sessions/{quote(session_id, safe='')}"
+
+
 class HttpApi:
     def __init__(self, url: str, token: TokenSource, http: aiohttp.ClientSession) -> None:
         """`http` is the caller's to close."""
         self._url = url
         self._token = token
         self._http = http
+        #: Seconds, as exact as the server's `Date`, one; None before it answered.
+        self.clock_ahead: float | None = None
 
     async def request(
         self,
@@ -30,7 +40,7 @@ class HttpApi:
         form: aiohttp.FormData | None = None,
         timeout: float = SECONDS,
     ) -> dict[str, Any]:
-        """The body of the response. Raises Refused, NotConnected, TimedOut."""
+        """The body of the response. Raises Refused, NotConnected, TimedOut; a proxy that has no server is no server."""
         token = await self._token.get()
         try:
             async with self._http.request(
@@ -42,14 +52,24 @@ class HttpApi:
                 headers={"Authorization": f"Bearer {token}"} if token else {},
                 timeout=aiohttp.ClientTimeout(timeout),
             ) as response:
+                self._look_at_the_clock(response)
                 body = await _json(response)
                 if response.ok:
                     return body
-                raise Refused(body.get("error") or {"code": f"HTTP_{response.status}", "message": response.reason})
+                said = f"{response.status} {response.reason}"
+                if response.status >= 500 and not body.get("error"):
+                    raise NotConnected("UNREACHABLE", said)
+                raise Refused(body.get("error") or {"code": "REFUSED", "message": said})
         except TimeoutError:
             raise TimedOut(f"no answer to {method} {path} within {timeout:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise NotConnected("NOT_CONNECTED", str(error) or repr(error)) from error
+            raise NotConnected("UNREACHABLE", str(error) or repr(error)) from error
+
+    def _look_at_the_clock(self, response: aiohttp.ClientResponse) -> None:
+        try:
+            self.clock_ahead = parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()
+        except (KeyError, ValueError):
+            return
 
 
 async def _json(response: aiohttp.ClientResponse) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -28,23 +29,32 @@ _TABLE = """CREATE TABLE IF NOT EXISTS outbox (
     session_id TEXT NOT NULL,
     client_message_id TEXT NOT NULL UNIQUE,
     payload TEXT NOT NULL,
-    created_at REAL NOT NULL
+    created_at REAL NOT NULL,
+    unkeyed INTEGER NOT NULL DEFAULT 0
 )"""
+#: Of files that are older than it.
+_COLUMN = "ALTER TABLE outbox ADD COLUMN unkeyed INTEGER NOT NULL DEFAULT 0"
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """`payload` is that of the event. `user_id` is empty where it was not known yet who says it."""
+    """`payload` is that of the event. `user_id` is empty where it was not known who says it. `created_at` is Unix time
+    by this machine's clock. `unkeyed`: it may have been sent a way that knows no `client_message_id`."""
 
     user_id: str
     session_id: str
     client_message_id: str
     payload: Mapping[str, Any]
+    created_at: float = field(default_factory=time.time, compare=False)
+    unkeyed: bool = False
 
 
 class Outbox(Protocol):
     async def add(self, waiting: Waiting) -> None:
         """Raises OutboxFull. One that is there already stays as it is."""
+
+    async def mark_unkeyed(self, client_message_id: str) -> None:
+        """Before it is sent that way."""
 
     async def remove(self, client_message_id: str) -> None: ...
 
@@ -63,6 +73,10 @@ class MemoryOutbox:
         if waiting.client_message_id not in self._waiting and len(self._waiting) >= self._most:
             raise OutboxFull(self._most)
         self._waiting.setdefault(waiting.client_message_id, waiting)
+
+    async def mark_unkeyed(self, client_message_id: str) -> None:
+        if client_message_id in self._waiting:
+            self._waiting[client_message_id] = replace(self._waiting[client_message_id], unkeyed=True)
 
     async def remove(self, client_message_id: str) -> None:
         self._waiting.pop(client_message_id, None)
@@ -87,15 +101,17 @@ class FileOutbox:
     async def add(self, waiting: Waiting) -> None:
         def add(database: sqlite3.Connection) -> None:
             database.execute(
-                "INSERT OR IGNORE INTO outbox (url, user_id, session_id, client_message_id, payload, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO outbox"
+                " (url, user_id, session_id, client_message_id, payload, created_at, unkeyed)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     self._url,
                     waiting.user_id,
                     waiting.session_id,
                     waiting.client_message_id,
                     json.dumps(waiting.payload),
-                    time.time(),
+                    waiting.created_at,
+                    waiting.unkeyed,
                 ),
             )
             (count,) = database.execute("SELECT count(*) FROM outbox WHERE url = ?", (self._url,)).fetchone()
@@ -104,16 +120,24 @@ class FileOutbox:
 
         await self._do(add)
 
+    async def mark_unkeyed(self, client_message_id: str) -> None:
+        marked = "UPDATE outbox SET unkeyed = 1 WHERE client_message_id = ?"
+        await self._do(lambda db: db.execute(marked, (client_message_id,)))
+
     async def remove(self, client_message_id: str) -> None:
         await self._do(lambda db: db.execute("DELETE FROM outbox WHERE client_message_id = ?", (client_message_id,)))
 
     async def pending(self) -> list[Waiting]:
         def read(database: sqlite3.Connection) -> list[Waiting]:
             rows = database.execute(
-                "SELECT user_id, session_id, client_message_id, payload FROM outbox WHERE url = ? ORDER BY id",
+                "SELECT user_id, session_id, client_message_id, payload, created_at, unkeyed FROM outbox"
+                " WHERE url = ? ORDER BY id",
                 (self._url,),
             )
-            return [Waiting(user_id, session, id, json.loads(payload)) for user_id, session, id, payload in rows]
+            return [
+                Waiting(user_id, session, id, json.loads(payload), created_at, bool(unkeyed))
+                for user_id, session, id, payload, created_at, unkeyed in rows
+            ]
 
         return await self._do(read)
 
@@ -137,5 +161,8 @@ class FileOutbox:
             self._path.touch(mode=0o600)  # it holds what people say
             self._database = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
             self._database.execute(_TABLE)
+            if "unkeyed" not in [name for _, name, *_ in self._database.execute("PRAGMA table_info(outbox)")]:
+                with suppress(sqlite3.OperationalError):  # another process did it just now
+                    self._database.execute(_COLUMN)
         with self._database:
             return work(self._database)

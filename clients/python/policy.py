@@ -15,8 +15,8 @@ from types import MappingProxyType
 @dataclass(frozen=True, slots=True)
 class ReconnectPolicy:
     """The first attempt comes after `first` seconds, each further one after `factor` times as long, `longest` at most;
-    after `attempts` that failed it gives up, None: never. `jitter` is the share by which a delay may be longer, so that
-    not all clients of a server that died come back in the same instant."""
+    after `attempts` that failed it gives up, None: never. `jitter` is the share by which a delay may be shorter, so
+    that not all clients of a server that died come back in the same instant."""
 
     first: float
     factor: float = 1.0
@@ -29,7 +29,7 @@ class ReconnectPolicy:
         if self.attempts is not None and failed >= self.attempts:
             return None
         exponent = min(failed, 64)  # beyond, a float overflows long after `longest` is reached
-        return min(self.first * self.factor**exponent, self.longest) * (1 + self.jitter * chance.random())
+        return min(self.first * self.factor**exponent, self.longest) * (1 - self.jitter * chance.random())
 
 
 NEVER = ReconnectPolicy(first=0.0, attempts=0)

@@ -8,15 +8,15 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import quote
 
 import aiohttp
 
 from clients.python.connection import Connection, Handler, State
-from clients.python.errors import ClientError, Lost, Refused
+from clients.python.errors import ClientError, Refused
 from clients.python.fallback import Fallback
 from clients.python.feed import Feed
-from clients.python.http_api import HttpApi
+from clients.python.http_api import HttpApi, session_path
+from clients.python.keeper import AGAIN_SECONDS, Keeper
 from clients.python.messages import Message, Sent
 from clients.python.sender import Sender
 from clients.python.sequence import Sequence
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 MOST_UNREAD = 1000  # messages that wait for who iterates; more are fetched when there is room
 PAGE = 200
 POLL_SECONDS = 2.0  # by HTTP
-AGAIN_SECONDS = 1.0  # after a catching up that failed
 SEND_SECONDS = 60.0
 UPLOAD_SECONDS = 600.0
 
@@ -63,16 +62,14 @@ class ChatSession:
         self._feed: Feed[Message] = Feed(MOST_UNREAD, on_room=self._has_room)
         self._streams = Streams()
         self._handlers: dict[str, list[Handler]] = {}
-        self._wake = asyncio.Event()
-        self._rejoin = True
-        self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._path = session_path(session_id)
+        self._keeper = Keeper(f"session {session_id}", self._step, self._end)
         self._stops = [
             connection.on_state(self._state_changed),
             fallback.on_change(self._state_changed),
             connection.on("message", self._message),
             *(connection.on(event, self._listener(event)) for event in EVENTS),
         ]
-        self._keeper: asyncio.Task[None] | None = None
         self.closed = False
 
     @property
@@ -181,80 +178,48 @@ class ChatSession:
 
     async def open(self) -> None:
         """Raises what the server says against it."""
-        self._keeper = asyncio.create_task(self._keep(), name=f"session {self.id}")
-        await asyncio.shield(self._first)
+        await self._keeper.open()
 
     async def close(self) -> None:
         """Leaves it. What was sent and is not acked is sent on."""
         if self.closed:
             return
         self.closed = True
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._keeper.close()
         for stop in self._stops:
             stop()
         self._end(None)
         await self._connection.emit("leave", {"session_id": self.id})
 
-    @property
-    def _path(self) -> str:
-        return f"/api/chat/sessions/{quote(self.id, safe='')}"
-
     def _end(self, error: ClientError | None) -> None:
         self._feed.end(error)
         self._streams.end(error)
-        if not self._first.done():
-            self._first.set_exception(error or Lost("CLOSED", "the session was closed"))
-            self._first.exception()  # retrieved, where nobody waits
+        self._keeper.ended(error)
 
     # -- keeping it whole ------------------------------------------------------------------------------------------
 
-    async def _keep(self) -> None:
-        try:
-            await self._keep_up()
-        except Exception as error:
-            log.exception("session %s ended by a fault", self.id)
-            self._end(Lost("CLIENT_FAULT", repr(error)))
-
-    async def _keep_up(self) -> None:
-        while True:
-            self._wake.clear()
-            timeout: float | None = None
+    async def _step(self) -> float | None:
+        seconds: float | None = None
+        if self._fallback.active:
+            seconds = self._poll_seconds
             try:
-                if self._fallback.active:
-                    timeout = self._poll_seconds
-                    await self._catch_up(self._page_by_http)
-                elif self._connection.state == "connected" and (self._rejoin or self._sequence.gap):
-                    self._rejoin = False
-                    await self._catch_up(self._page_by_socket)
-                elif self._connection.state in ("failed", "closed"):
-                    self._end(self._connection.why)
-                    return
-            except Refused as error:
-                if not error.passing:
-                    self._end(error)
-                    return
-                self._rejoin, timeout = True, max(error.retry_after, AGAIN_SECONDS)
+                await self._catch_up(self._page_by_http)
             except ClientError as error:
-                if self._fallback.active and not self._first.done():
-                    self._end(error)  # neither way leads anywhere
-                    return
-                log.debug("session %s did not catch up: %s", self.id, error)
-                self._rejoin, timeout = True, AGAIN_SECONDS
-            else:
-                if self._sequence.cursor is not None and not self._first.done():
-                    self._first.set_result(None)
-                if self._sequence.gap and not self._feed.full and timeout is None:
-                    timeout = AGAIN_SECONDS
-            await self._until_woken(timeout)
-
-    async def _until_woken(self, seconds: float | None) -> None:
-        woken = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({woken}, timeout=seconds)
-        finally:
-            woken.cancel()
+                if self._keeper.is_open or isinstance(error, Refused):
+                    raise
+                self._end(error)  # neither way leads anywhere
+                return None
+        elif self._connection.state in ("failed", "closed"):
+            self._end(self._connection.why)
+            return None
+        elif self._connection.state == "connected" and (self._keeper.is_stale or self._sequence.gap):
+            self._keeper.is_stale = False
+            await self._catch_up(self._page_by_socket)
+        if self._sequence.cursor is not None:
+            self._keeper.opened()
+        if self._sequence.gap and not self._feed.full and seconds is None:
+            return AGAIN_SECONDS
+        return seconds
 
     async def _catch_up(self, page: Callable[[int | None], Any]) -> None:
         """All there is after the last one known, as long as there is room for it."""
@@ -296,14 +261,12 @@ class ChatSession:
     # -- what arrives ----------------------------------------------------------------------------------------------
 
     def _state_changed(self) -> None:
-        if self._connection.state == "connected":
-            self._rejoin = True
-        self._wake.set()
+        self._keeper.wake(stale=self._connection.state == "connected")
 
     def _has_room(self) -> None:
         self._hand_out()
         if self._sequence.gap:
-            self._wake.set()
+            self._keeper.wake()
 
     def _message(self, payload: Any) -> None:
         if isinstance(payload, Mapping) and payload.get("session_id") == self.id:
@@ -313,7 +276,7 @@ class ChatSession:
         self._sequence.offer(message.seq, message)
         self._hand_out()
         if self._sequence.gap:
-            self._wake.set()
+            self._keeper.wake()
 
     def _hand_out(self) -> None:
         while not self._feed.full and (message := self._sequence.take()) is not None:

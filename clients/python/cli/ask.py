@@ -122,13 +122,18 @@ class Question:
         if not self._pretty:
             answer = await self._client.ask(question)
             fields = {name: getattr(answer, name) for name in ("query_id", "text", "data", "sources", "latency_ms")}
-            click.echo(brief(fields) if self._quiet else answer.text)
+            click.echo(brief(fields) if self._quiet else terminal.safe(answer.text))
             return
         console = terminal.console()
         self._status = console.status("connecting …")
         with self._status:
-            answer = await self._client.ask(question, on_progress=lambda stage: self._status.update(f"{stage} …"))
+            answer = await self._client.ask(question, on_progress=self._progress)
         show(answer)
+
+    def _progress(self, stage: str) -> None:
+        from rich.text import Text
+
+        self._status.update(Text(f"{terminal.safe(stage)} …"))
 
     async def _datasets(self, request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         self._tell(f"server asks for the data sets: offering {', '.join(self._tables)}")
@@ -158,7 +163,7 @@ class Question:
 
     def _tell(self, text: str) -> None:
         if not self._quiet:
-            click.secho(f"  {text}", dim=True) if self._pretty else click.echo(f"  {text}")
+            click.secho(f"  {terminal.safe(text)}", dim=True if self._pretty else None)
         sys.stdout.flush()
 
 
@@ -179,4 +184,4 @@ def show(answer: Answer) -> None:
             grid.add_row(Text(terminal.safe(str(each["label"]))), Text(f"{each['value']:,}"), Text(cells, "cyan"))
         console.print(grid)
     sources = ", ".join(f"{each.get('dataset')} ({each.get('rows')} rows)" for each in answer.sources)
-    console.print(Text(f"{sources}  {answer.latency_ms} ms", "dim"))
+    console.print(Text(terminal.safe(f"{sources}  {answer.latency_ms} ms"), "dim"))

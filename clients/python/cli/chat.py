@@ -69,7 +69,7 @@ class Screen:
     def state(self, text: str) -> None: ...
 
     def note(self, text: str) -> None:
-        click.echo(text)
+        click.echo(terminal.safe(text))
 
 
 class Json(Screen):
@@ -83,7 +83,7 @@ class Json(Screen):
 class Plain(Screen):
     def message(self, message: Message) -> None:
         who = "agent" if message.sender_type == "agent" else message.sender_id
-        click.echo(f"{message.seq:>4}  {who}: {terminal.safe(message.content)}")
+        click.echo(terminal.safe(f"{message.seq:>4}  {who}: {message.content}"))
 
     def event(self, event: str, payload: Mapping[str, Any]) -> None:
         match event:
@@ -94,9 +94,9 @@ class Plain(Screen):
             case "stream_end":
                 click.echo()
                 if error := payload.get("error"):
-                    click.echo(f"      * the agent failed: {error.get('code')}")
+                    click.echo(terminal.safe(f"      * the agent failed: {error.get('code')}"))
             case "system":
-                click.echo(f"      * {payload.get('user_id')} {payload.get('event')}")
+                click.echo(terminal.safe(f"      * {payload.get('user_id')} {payload.get('event')}"))
 
 
 class Pretty(Screen):
@@ -111,7 +111,7 @@ class Pretty(Screen):
         self._say(message.seq, "agent" if agent else message.sender_id, agent, message.content)
         file = message.metadata.get("file")
         if isinstance(file, Mapping):
-            self._print(f"      📎 {terminal.safe(str(file.get('file_url') or file.get('url') or ''))}", "cyan")
+            self._print(f"      📎 {file.get('file_url') or file.get('url') or ''}", "cyan")
 
     def event(self, event: str, payload: Mapping[str, Any]) -> None:
         match event:
@@ -120,7 +120,7 @@ class Pretty(Screen):
                 self._print("   …  ", "dim", end="")
                 self._print("agent: ", "bold magenta", end="")
             case "stream_chunk":
-                self._print(terminal.safe(str(payload.get("content", ""))), end="")
+                self._print(str(payload.get("content", "")), end="")
             case "stream_end":
                 self._streaming = False
                 self._print("")
@@ -147,8 +147,8 @@ class Pretty(Screen):
         if self._streaming:
             self._print("")
         self._print(f"{seq:>4}  ", "dim", end="")
-        self._print(f"{terminal.safe(who)}: ", "bold magenta" if agent else "bold green", end="")
-        self._print(terminal.safe(content))
+        self._print(f"{who}: ", "bold magenta" if agent else "bold green", end="")
+        self._print(content)
 
     def _sources(self, end: Mapping[str, Any]) -> None:
         if error := end.get("error"):
@@ -157,10 +157,10 @@ class Pretty(Screen):
             self._print("      stopped", "yellow")
         if end.get("source_documents"):
             titles = ", ".join(str(each.get("title", each.get("document"))) for each in end["source_documents"][:3])
-            self._print(f"      from: {terminal.safe(titles)}", "dim")
+            self._print(f"      from: {titles}", "dim")
 
     def _print(self, text: str, style: str = "", end: str = "\n") -> None:
-        self._console.print(text, style=style, end=end, markup=False, soft_wrap=True)
+        self._console.print(terminal.safe(text), style=style, end=end, markup=False, soft_wrap=True)
 
 
 class Talk:
@@ -171,6 +171,7 @@ class Talk:
         self._answered = asyncio.Event()
         self._streamed: dict[str, None] = {}
         self._events: Feed[tuple[str, Any]] = Feed(MOST_EVENTS)
+        self._last_unheard = session.last_seq  # up to here messages may have come before there was a handler
         for event in (*EVENTS, "message"):
             session.on(event, self._hear(event))
 
@@ -205,8 +206,9 @@ class Talk:
 
     async def _until_ended(self) -> None:
         """Raises why the session ended."""
-        async for _ in self._session:
-            pass
+        async for message in self._session:
+            if message.seq <= self._last_unheard:
+                self._events.put(("message", message))
 
     async def _show(self) -> None:
         async for event, payload in self._events:
@@ -269,7 +271,7 @@ class Talk:
                     self._screen.typed()
                     await self._session.send(text)
             except (ClientError, OSError) as error:
-                self._screen.note(f"{terminal.safe(text)}: {error}")
+                self._screen.note(f"{text}: {error}")
 
     async def _help(self, _: str) -> None:
         self._screen.note(HELP)
@@ -279,7 +281,7 @@ class Talk:
 
     async def _search(self, text: str) -> None:
         for hit in await self._session.search(text):
-            self._screen.note(f"{hit.get('seq', ''):>4}  {terminal.safe(str(hit.get('content', '')))}")
+            self._screen.note(f"{hit.get('seq', ''):>4}  {hit.get('content', '')}")
 
     async def _older(self, _: str) -> None:
         for message in await self._session.older():

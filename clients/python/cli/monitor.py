@@ -66,10 +66,10 @@ def monitor(
 def plain(status: Status) -> str:
     states: dict[str, list[str]] = {}
     for machine in status.machines:
-        states.setdefault(machine.status, []).append(terminal.safe(machine.name))
+        states.setdefault(machine.status, []).append(machine.name)
     lines = [f"{status.timestamp}  {len(status.machines)} machines"]
     lines += [f"  {each:<12} {len(states[each]):>2}  {', '.join(states[each])}" for each in STATUSES if each in states]
-    return "\n".join(lines)
+    return terminal.safe("\n".join(lines))
 
 
 async def _table(client: Client, opened: Monitor, count: int | None) -> None:
@@ -116,21 +116,23 @@ def screen(
     for machine in machines:
         style = terminal.STATUS_STYLES.get(machine.status, "")
         table.add_row(
-            Text(machine.code, "dim"),
+            Text(terminal.safe(machine.code), "dim"),
             Text(terminal.safe(machine.name), style if machine.status == "error" else ""),
-            Text(f" {machine.status} ", style),
-            Text(machine.quality, "" if machine.quality == "good" else "yellow"),
-            Text(machine.last_updated[11:19], "dim"),
+            Text(terminal.safe(f" {machine.status} "), style),
+            Text(terminal.safe(machine.quality), "" if machine.quality == "good" else "yellow"),
+            Text(terminal.safe(machine.last_updated[11:19]), "dim"),
         )
     counts = {each: sum(machine.status == each for machine in machines) for each in STATUSES}
-    head = Text(f"{terminal.light(connection)}  {timestamp[:19].replace('T', ' ')} UTC   ")
+    head = Text(terminal.safe(f"{terminal.light(connection)}  {timestamp[:19].replace('T', ' ')} UTC   "))
     for each, count in counts.items():
         if count:
             head.append(f" {count} {each} ", terminal.STATUS_STYLES[each]).append("  ")
     lines = [
         Text(
-            f"{str(alarm.get('raised_at') or alarm.get('timestamp') or '')[11:19]}  {alarm.get('state', ''):<13}"
-            f" {alarm.get('kind', '')}  {terminal.safe(str(alarm.get('equipment_name') or alarm['equipment_code']))}",
+            terminal.safe(
+                f"{str(alarm.get('raised_at') or alarm.get('timestamp') or '')[11:19]}  {alarm.get('state', ''):<13}"
+                f" {alarm.get('kind', '')}  {alarm.get('equipment_name') or alarm['equipment_code']}"
+            ),
             "red" if alarm.get("state") == "raised" else "dim",
         )
         for alarm in alarms

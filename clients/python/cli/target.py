@@ -79,11 +79,11 @@ def run(target: Target, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     except (KeyboardInterrupt, asyncio.CancelledError, BrokenPipeError):
         _leave(INTERRUPTED)
     except ClientError as error:
-        where = f"no connection to {target.url}: {error.message}" if error.code == "NOT_CONNECTED" else str(error)
-        click.echo(terminal.failure(where), err=True)
+        where = f"no connection to {target.url}: {error.message}" if error.code == "UNREACHABLE" else str(error)
+        click.echo(terminal.failure(terminal.safe(where)), err=True)
         _leave(1)
     except (OSError, ValueError) as error:
-        click.echo(terminal.failure(str(error)), err=True)
+        click.echo(terminal.failure(terminal.safe(str(error))), err=True)
         _leave(1)
 
 
@@ -111,4 +111,8 @@ async def first(*works: Awaitable[Any]) -> None:
 
 
 def brief(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """JSON of the same meaning; what is no letter or sign is escaped, as a terminal might act on it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return (
+        text if text.isprintable() else "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+    )

@@ -69,7 +69,7 @@ def watch(target: Target, channel: str, count: int | None, since: tuple[str, int
 
 
 def plain(update: Update) -> str:
-    return f"{update.seq:>6}  {update.type}  {brief(update.data)}"
+    return terminal.safe(f"{update.seq:>6}  {update.type}  {brief(update.data)}")
 
 
 class WatchList:
@@ -157,7 +157,7 @@ def _line(update: Update, style: str) -> RenderableType:
     from rich.text import Text
 
     line = Text(f"{update.seq:>6}  ", "dim")
-    line.append(f"{update.type}  ", "bold cyan").append(terminal.safe(brief(update.data)), style)
+    line.append(terminal.safe(f"{update.type}  "), "bold cyan").append(terminal.safe(brief(update.data)), style)
     return line
 
 

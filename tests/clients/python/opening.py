@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -38,10 +38,15 @@ async def client(
 
 
 async def until_state(connection: Connection, *states: str) -> None:
+    await until(connection, lambda: connection.state in states)
+
+
+async def until(connection: Connection, holds: Callable[[], bool]) -> None:
+    """Looked at whenever its state is told."""
     changed = asyncio.Event()
     stop = connection.on_state(changed.set)
     async with asyncio.timeout(PATIENCE):
-        while connection.state not in states:
+        while not holds():
             changed.clear()
             await changed.wait()
     stop()

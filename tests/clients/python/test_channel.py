@@ -199,3 +199,21 @@ async def test_a_server_that_forgot_all_begins_anew(tmp_path: Path, sqlite_url: 
 
 async def _connection(opened: Any) -> Any:
     return opened._connections["/trading"]
+
+
+async def test_two_of_one_name_are_one_subscription(serve: Serve) -> None:
+    server = await serve(**QUIET)
+    async with client(server.url, roles=PUBLISHER) as opened:
+        connection = await opened.connection("/trading")
+        one, another = await opened.channel("alerts"), await opened.channel("alerts")
+        assert connection.id
+        await one.close()
+        await opened.publish("alerts", {"n": 1})
+        assert numbers(await some(another, 1)) == [1]
+        with pytest.raises(Refused, match="FORBIDDEN"):
+            await opened.channel("user:bob")
+        await another.close()
+        assert await connection.call("unsubscribe", {"channel": "alerts"}) == {"channel": "alerts", "success": False}
+        third = await opened.channel("alerts")
+        await opened.publish("alerts", {"n": 2})
+        assert numbers(await some(third, 1)) == [2]

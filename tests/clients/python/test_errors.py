@@ -7,8 +7,8 @@ def test_all_have_a_code() -> None:
     assert [each.code for each in (Lost("A", "b"), NotConnected("B", "c"), TimedOut("d"), OutboxFull(3))] == [
         "A",
         "B",
-        "TIMED_OUT",
-        "OUTBOX_FULL",
+        "TIMEOUT",
+        "LIMIT_EXCEEDED",
     ]
     assert all(issubclass(each, ClientError) for each in (Lost, NotConnected, TimedOut, OutboxFull, Refused))
 

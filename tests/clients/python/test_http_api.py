@@ -40,7 +40,7 @@ async def test_nobody_there_and_nobody_who_answers() -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(NotConnected):
             await HttpApi("http://127.0.0.1:9", TokenSource(None), http).request("GET", "/")
-        for serving, expected, code in ((silent, TimedOut, "TIMED_OUT"), (page, Refused, "HTTP_502")):
+        for serving, expected, code in ((silent, TimedOut, "TIMEOUT"), (page, NotConnected, "UNREACHABLE")):
             server = await asyncio.start_server(serving, "127.0.0.1", 0)
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             with pytest.raises(expected) as caught:

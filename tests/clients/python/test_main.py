@@ -5,10 +5,12 @@ import sys
 
 import pytest
 
-from tests.clients.python.cli.commands import cli, connected
+from clients.python import Client
+from tests.clients.python.cli.commands import cli
 from tests.conftest import Serve
 from tests.support.process import running
 from tests.support.recovering import abort
+from tests.support.running import Running, token
 
 
 @pytest.mark.parametrize(
@@ -58,21 +60,36 @@ async def test_an_address_without_a_scheme_is_one_line() -> None:
         assert "Traceback" not in process.output
 
 
-@pytest.mark.parametrize("arguments", [["monitor"], ["watch", "ticks:005930"], ["chat", "support-1"]])
-async def test_ctrl_c_ends_quietly(serve: Serve, arguments: list[str]) -> None:
-    server = await serve(MONITOR_PERIOD=0.1, TRADING_FEED_SPEED=20)
-    async with cli(server.url, *arguments) as process:
-        await connected(server)
+#: What shows that it is connected.
+CONNECTED = [
+    (["monitor"], "machines"),
+    (["watch", "ticks:005930"], "subscribed to"),
+    (["chat", "support-1"], "alice: said before"),
+]
+
+
+async def talking(serve: Serve) -> Running:
+    server = await serve(MONITOR_PERIOD=0.1, TRADING_FEED_SPEED=20, CHAT_DEFAULT_AGENT="")
+    async with Client(server.url, token("alice")) as client:
+        await (await client.session("support-1")).send("said before")
+    return server
+
+
+@pytest.mark.parametrize(("arguments", "shows"), CONNECTED)
+async def test_ctrl_c_ends_quietly(serve: Serve, arguments: list[str], shows: str) -> None:
+    server = await talking(serve)
+    async with cli(server.url, *arguments, token=token("alice")) as process:
+        await process.read_until(shows)
         process.signal(signal.SIGINT)
         assert await process.finish() == 130
         assert "Traceback" not in process.output
 
 
-@pytest.mark.parametrize("arguments", [["monitor"], ["watch", "ticks:005930"], ["chat", "support-1"]])
-async def test_a_server_that_goes_away_is_one_line(serve: Serve, arguments: list[str]) -> None:
-    server = await serve(MONITOR_PERIOD=0.1, TRADING_FEED_SPEED=20)
-    async with cli(server.url, *arguments) as process:
-        await connected(server)
+@pytest.mark.parametrize(("arguments", "shows"), CONNECTED)
+async def test_a_server_that_goes_away_is_one_line(serve: Serve, arguments: list[str], shows: str) -> None:
+    server = await talking(serve)
+    async with cli(server.url, *arguments, token=token("alice")) as process:
+        await process.read_until(shows)
         await server.runner.cleanup()
         assert await process.finish() == 1
         assert "GOING_AWAY" in process.output

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from clients.python.errors import OutboxFull
-from clients.python.outbox import FileOutbox, MemoryOutbox, Outbox, Waiting
+from clients.python.outbox import _TABLE, FileOutbox, MemoryOutbox, Outbox, Waiting
 
 URL = "http://localhost:8000"
 Make = Callable[[], Outbox]
@@ -44,6 +46,32 @@ async def test_it_has_a_bound(make: Make) -> None:
         await outbox.add(waiting(5))
     await outbox.add(waiting(2))
     assert await outbox.pending() == [waiting(number) for number in range(5)]
+    await outbox.close()
+
+
+async def test_what_went_a_way_without_ids_is_marked(make: Make) -> None:
+    outbox = make()
+    for number in range(2):
+        await outbox.add(waiting(number))
+    await outbox.mark_unkeyed("m1")
+    await outbox.mark_unkeyed("another")
+    first, second = await outbox.pending()
+    assert (first.unkeyed, second.unkeyed) == (False, True)
+    assert second.created_at >= first.created_at > 0
+    await outbox.close()
+
+
+async def test_a_file_of_before(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(_TABLE.replace(",\n    unkeyed INTEGER NOT NULL DEFAULT 0", ""))
+        row = (URL, "alice", "s1", "m1", '{"content": "안녕 1"}', 5.0)
+        columns = "url, user_id, session_id, client_message_id, payload, created_at"
+        database.execute(f"INSERT INTO outbox ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
+        database.commit()
+    outbox = FileOutbox(path, URL)
+    (found,) = await outbox.pending()
+    assert (found, found.created_at) == (waiting(1), 5.0)
     await outbox.close()
 
 

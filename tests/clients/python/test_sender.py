@@ -3,13 +3,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from clients.python import Client, Refused, TimedOut
+from clients.python import Client, NotConnected, Refused, TimedOut
 from clients.python.outbox import FileOutbox, MemoryOutbox, Waiting
-from tests.clients.python.opening import client, some
+from tests.clients.python.opening import Filter, client, some
 from tests.conftest import Serve
 from tests.support.process import running
 from tests.support.proxy import Proxy
@@ -113,7 +115,7 @@ async def test_not_in_time_it_stays_and_is_sent_on(serve: Serve) -> None:
         with pytest.raises(TimedOut, match="stays in the outbox"):
             await session.send("late", timeout=0.1)
         cancelled = asyncio.create_task(session.send("cancelled"))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # it has begun
         cancelled.cancel()
         proxy.black_hole(False)
         assert [message.content for message in await some(session, 2)] == ["late", "cancelled"]
@@ -130,7 +132,7 @@ async def test_it_has_a_bound(serve: Serve) -> None:
         proxy.black_hole(True)
         waiting = [asyncio.create_task(session.send(str(number))) for number in range(3)]
         done, _ = await asyncio.wait(waiting, timeout=0.2)
-        assert [getattr(each.exception(), "code", None) for each in done] == ["OUTBOX_FULL"]
+        assert [getattr(each.exception(), "code", None) for each in done] == ["LIMIT_EXCEEDED"]
         proxy.black_hole(False)
         assert [(await each).seq for each in waiting[:2]] == [1, 2]
     await proxy.close()
@@ -160,3 +162,116 @@ async def test_a_session_whose_name_is_no_path_goes_on_by_http(serve: Serve) -> 
         session = await opened.session("a/b?c#d 1")
         await session.send("one")
         assert [message.content for message in await session.older(before_seq=2)] == ["one"]
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+async def said(url: str, *contents: str, user: str = "alice", session: str = "s") -> None:
+    async with client(url, user, roles=("operator",) if user == "op" else ()) as opened:
+        talk = await opened.session(session)
+        for content in contents:
+            await talk.send(content)
+
+
+async def history(url: str, session: str = "s") -> list[tuple[str, str]]:
+    async with client(url) as opened:
+        found = (await opened.session(session)).history
+        return [(each.sender_id, each.content) for each in found if each.sender_type == "user"]
+
+
+@pytest.mark.parametrize(("user", "written_in"), [("op", 0.0), ("alice", 10.0)])
+async def test_another_users_words_and_older_ones_are_not_this_message(
+    serve: Serve, tmp_path: Path, user: str, written_in: float
+) -> None:
+    """It may have been sent the way that knows no ids, and was not."""
+    server = await serve(**PEOPLE)
+    await said(server.url, "hello")
+    left = FileOutbox(tmp_path / "outbox.db", server.url)
+    await left.add(Waiting("alice", "s", "m1", {"content": "ok"}, time.time() + written_in, unkeyed=True))
+    await said(server.url, "ok", user=user)
+    async with client(server.url, outbox=left._path) as opened:
+        await some(await opened.session("s"), 1)
+    assert await history(server.url) == [("alice", "hello"), (user, "ok"), ("alice", "ok")]
+    await left.close()
+
+
+async def test_what_the_way_without_ids_stored_is_not_said_again(serve: Serve, tmp_path: Path) -> None:
+    server = await serve(**PEOPLE)
+    left = FileOutbox(tmp_path / "outbox.db", server.url)
+    await left.add(Waiting("alice", "s", "m1", {"content": "ok"}, unkeyed=True))
+    await said(server.url, "ok")
+    async with client(server.url, outbox=left._path) as opened:
+        session = await opened.session("s")
+        assert (await session.send("next")).seq == 2
+    assert await history(server.url) == [("alice", "ok"), ("alice", "next")]
+    assert await left.pending() == []
+    await left.close()
+
+
+async def test_an_answer_that_is_lost_on_the_way_without_ids_costs_no_second_message(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Only HTTP works, the session is new, and the server is cut off once it has stored the message."""
+    server = await serve()
+    async with Filter(_port(server.url)) as network:
+        network.refused = (b"/socket.io/",)
+        async with client(network.url, outbox=tmp_path / "outbox.db") as opened:
+            session = await opened.session("s")
+            request = opened.api.request
+
+            async def cut(method: str, path: str, **options: Any) -> Any:
+                answer = await request(method, path, **options)
+                if path == "/api/v1/chat/message":
+                    monkeypatch.undo()
+                    raise NotConnected("UNREACHABLE", "cut off")
+                return answer
+
+            monkeypatch.setattr(opened.api, "request", cut)
+            assert (await session.send("대출 금리가 얼마인가요?")).seq == 1
+    assert await history(server.url) == [("alice", "대출 금리가 얼마인가요?")]
+
+
+async def test_what_was_written_before_the_first_connect_is_its_users(serve: Serve, tmp_path: Path) -> None:
+    server = await serve(**PEOPLE)
+    path = tmp_path / "outbox.db"
+    await said(server.url, "hello", session="alices")
+    async with Filter(_port(server.url)) as network:
+        network.refused = (b"/socket.io/",)
+        async with client(network.url, outbox=path) as opened:
+            session = await opened.session("alices")
+            assert opened._connections["/chat"].user_id is None
+            network.refused = (b"/socket.io/", b"POST ")
+            for content in ("mine", "mine too"):
+                with pytest.raises(TimedOut):
+                    await session.send(content, timeout=0.1)
+        left = FileOutbox(path, network.url)
+        assert [(each.user_id, each.payload["content"]) for each in await left.pending()] == [
+            ("alice", "mine"),
+            ("alice", "mine too"),
+        ]
+        network.refused = ()
+        async with client(network.url, "bob", outbox=path) as opened:
+            await opened.session("bobs")
+            assert opened.unsent == 0
+        async with client(network.url, outbox=path) as opened:
+            session = await opened.session("alices")
+            heard = [*session.history[1:]]
+            heard += await some(session, 2 - len(heard))
+            assert [each.content for each in heard] == ["mine", "mine too"]
+        await left.close()
+
+
+async def test_what_nobody_is_known_to_have_written_stays(
+    serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await serve(**PEOPLE)
+    left = FileOutbox(tmp_path / "outbox.db", server.url)
+    await left.add(Waiting("", "s", "m1", {"content": "whose?"}))
+    async with client(server.url, outbox=left._path) as opened:
+        await opened.session("s")
+        assert opened.unsent == 0
+    assert "1 messages stay unsent" in caplog.text
+    assert [each.client_message_id for each in await left.pending()] == ["m1"]
+    await left.close()

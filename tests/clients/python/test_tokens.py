@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from clients.python.errors import NotConnected
-from clients.python.tokens import TokenSource, development_token
+from clients.python.tokens import TokenSource, development_token, subject
 from tests.conftest import Serve
+from tests.support.running import token
 
 
 async def test_a_text_and_callbacks() -> None:
@@ -26,7 +27,17 @@ async def test_a_callback_that_fails_is_no_connection() -> None:
 
     with pytest.raises(NotConnected, match="the issuer is away") as caught:
         await TokenSource(fail).get()
-    assert caught.value.code == "TOKEN_CALLBACK"
+    assert caught.value.code == "TOKEN_UNAVAILABLE"
+
+
+async def test_who_it_is_for() -> None:
+    assert TokenSource(token("alice")).user_id == "alice"
+    source = TokenSource(lambda: token("김철수"))
+    assert source.user_id is None
+    await source.get()
+    assert source.user_id == "김철수"
+    for nonsense in (None, "", "garbage", "a.b.c", "a.W10.c", "a.e30.c", "a." + "\u00e9" * 4 + ".c"):
+        assert subject(nonsense) is None
 
 
 async def test_only_a_server_under_debug_mints(serve: Serve) -> None:

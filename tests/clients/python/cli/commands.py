@@ -10,20 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from tests.support.process import PATIENCE, ROOT, Process, clean_environment, running
-from tests.support.running import Running
 
 
 def cli(url: str, *arguments: str, token: str = "") -> AbstractAsyncContextManager[Process]:
     return running(
         sys.executable, "-m", "clients.python", *arguments, ATRIUM_URL=url, ATRIUM_TOKEN=token, PYTHONUNBUFFERED="1"
     )
-
-
-async def connected(server: Running) -> None:
-    """The first client has come."""
-    while not len(server.realtime.manager):  # noqa: ASYNC110 - who comes tells nobody
-        await asyncio.sleep(0.02)
-    await asyncio.sleep(0.2)
 
 
 class Terminal:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from clients.python.cli.ask import number, page, table
+from clients.python import Answer, Client
+from clients.python.cli.ask import Question, number, page, show, table
 from tests.clients.python.cli.commands import cli, on_terminal
 from tests.conftest import Serve
 
@@ -85,3 +87,27 @@ def test_a_file_that_is_no_table(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(ValueError, match="no table"):
         table(path)
+
+
+async def test_an_answer_moves_no_cursor(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "input").touch()
+    with (tmp_path / "input").open() as nothing, monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", nothing)
+        await _answered(capsys)
+
+
+async def _answered(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x9b2J\x1b[2J"
+    answer = Answer("q", evil, {"figures": [{"label": evil, "value": 1}]}, ({"dataset": evil, "rows": 1},), 5)
+
+    class Answering(Client):
+        async def ask(self, *_: Any, **__: Any) -> Answer:
+            return answer
+
+    await Question(Answering("http://h"), {}, pretty=False, quiet=False).put("?")
+    show(answer)
+    said = capsys.readouterr().out
+    assert said.count("�2J�[2J") == 4
+    assert not {"\x1b", "\x9b"} & {*said}

@@ -4,11 +4,15 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from clients.python import Client
+import pytest
+
+from clients.python import Client, Message
+from clients.python.cli.chat import Plain, Pretty, Screen
 from tests.clients.python.cli.commands import cli, on_terminal
 from tests.conftest import Serve
-from tests.support.process import running
+from tests.support.process import PATIENCE, running
 from tests.support.running import token
 
 
@@ -38,17 +42,35 @@ async def test_what_was_said_before_and_objects(serve: Serve) -> None:
 
 async def test_what_others_say_is_shown_and_harms_no_terminal(serve: Serve) -> None:
     server = await serve(CHAT_DEFAULT_AGENT="")
-    async with (
-        Client(server.url, token("alice")) as client,
-        cli(server.url, "chat", "s", token=token("op", roles=["operator"])) as process,
-    ):
+    async with Client(server.url, token("alice")) as client:
         session = await client.session("s")
-        await process.read_until("alice user_joined") if not session.info["online"] else None
-        while len(server.realtime.manager) < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(0.2)
-        await session.send("hello \x1b[2J")
-        assert "alice: hello �[2J" in await process.read_until("hello")
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        session.on("system", heard.put_nowait)
+        async with cli(server.url, "chat", "s", token=token("op", roles=["operator"])) as process:
+            assert (await asyncio.wait_for(heard.get(), PATIENCE))["user_id"] == "op"
+            await session.send("hello \x1b[2J")
+            assert "alice: hello �[2J" in await process.read_until("hello")
+            await session.close()
+            assert "* alice user_left" in await process.read_until("user_left")
+
+
+@pytest.mark.parametrize("screen", [Plain, Pretty])
+def test_nothing_that_came_moves_the_cursor(screen: type[Screen], capsys: pytest.CaptureFixture[str]) -> None:
+    shown, evil = screen(), "\x9b2J\x1b[2J"
+    shown.message(Message("s", 1, "m", "user", evil, evil))
+    for event, payload in (
+        ("system", {"user_id": evil, "event": evil}),
+        ("typing", {"user_id": evil, "is_typing": True}),
+        ("message_edited", {"seq": evil}),
+        ("stream_start", {}),
+        ("stream_chunk", {"content": evil}),
+        ("stream_end", {"error": {"code": evil}, "source_documents": [{"title": evil}]}),
+    ):
+        shown.event(event, payload)
+    shown.note(evil)
+    said = capsys.readouterr().out
+    assert "�2J�[2J" in said
+    assert not {"\x1b", "\x9b"} & {*said}
 
 
 async def test_what_a_run_could_not_send_the_next_one_does(serve: Serve, tmp_path: Path) -> None:

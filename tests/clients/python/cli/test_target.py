@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -34,3 +35,6 @@ async def test_the_first_that_ends_ends_the_others() -> None:
 
 def test_json_is_short_and_readable() -> None:
     assert brief({"a": "안녕"}) == '{"a":"안녕"}'
+    evil = {"a": "\x9b\x1b\x7f\ud800\U000e0001"}
+    assert brief(evil).isprintable()
+    assert json.loads(brief(evil)) == evil

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from clients.python import Client
+from clients.python import Client, Update
+from clients.python.cli.watch import plain
 from tests.clients.python.cli.commands import cli, on_terminal
 from tests.conftest import Serve
 from tests.support.running import token
@@ -54,3 +55,12 @@ async def test_what_is_no_tick_is_a_line_on_a_terminal(serve: Serve) -> None:
             await client.publish("alerts", {"text": "after"}, type="halt")
             assert await terminal.finish() == 0
             assert "\x1b[2J" not in await terminal.until("after")
+
+
+def test_a_line_moves_no_cursor() -> None:
+    update = Update.from_wire(
+        {"channel": "a", "seq": 1, "type": "t\x1b[2J", "data": {"\x9b": "a\x9b2J\u2028\x7f\U000e0001"}}
+    )
+    line = plain(update)
+    assert line.isprintable()
+    assert json.loads(line.split("  ")[-1]) == update.data
