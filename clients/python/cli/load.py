@@ -41,6 +41,11 @@ A server limits what one user may do. Under DEBUG each client here is a user of 
 RATE_LIMIT_… of your server higher, or read how often it said RATE_LIMITED.
 """
 
+ONE_USER = (
+    "All clients were one user, of the token that was given (ATRIUM_TOKEN?), and RATE_LIMITED is that user's limit. "
+    "Without a token a server under DEBUG makes each a user of its own."
+)
+
 
 @click.command(epilog=EXAMPLES)
 @click.argument("what", type=click.Choice(WHAT), metavar="WHAT")
@@ -89,6 +94,8 @@ def load(
         finally:
             if not target.is_pretty() and results.seconds:
                 click.echo(brief(results.to_json()) if as_json else "\n".join(results.lines()))
+            if target.token is not None and results.errors["RATE_LIMITED"]:
+                click.echo(ONE_USER, err=True)
 
     run(target, work)
 

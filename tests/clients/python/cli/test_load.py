@@ -9,6 +9,7 @@ import pytest
 from clients.python.cli.load import is_here
 from tests.clients.python.cli.commands import cli, on_terminal
 from tests.conftest import Serve
+from tests.support.running import token
 
 SMALL = ["--clients", "3", "--rate", "30", "--duration", "1"]
 
@@ -20,7 +21,7 @@ async def test_a_small_one(serve: Serve, what: str, measures: str) -> None:
         assert await process.finish() == 0, process.output
     results = json.loads(process.output)
     assert (results["connected"], results["errors"]) == (3, {})
-    assert results[measures]["count"] >= 20
+    assert results[measures]["count"] >= 3  # how many there are in a second is the machine's business
     assert 0 < results[measures]["p50_ms"] <= results[measures]["p99_ms"] <= results[measures]["max_ms"]
 
 
@@ -29,8 +30,17 @@ async def test_lines(serve: Serve) -> None:
     async with cli(server.url, "load", "chat", *SMALL, "--transport", "polling") as process:
         assert await process.finish() == 0, process.output
     lines = dict(line.split(maxsplit=1) for line in process.output.splitlines())
-    assert (lines["what"], lines["sent"]) == ("chat", "30")
+    assert lines["what"] == "chat"
+    assert 0 < int(lines["sent"]) <= 30
     assert "p99_ms" in lines["acks"]
+
+
+async def test_one_users_limit_is_said_to_be_that(serve: Serve) -> None:
+    server = await serve(CHAT_DEFAULT_AGENT="", RATE_LIMIT_MESSAGES_PER_MINUTE=5)
+    async with cli(server.url, "--token", token("alice"), "load", "chat", *SMALL) as process:
+        assert await process.finish() == 0, process.output
+    assert "RATE_LIMITED" in process.output
+    assert "All clients were one user" in process.output
 
 
 async def test_live_on_a_terminal_and_ctrl_c(serve: Serve) -> None:
