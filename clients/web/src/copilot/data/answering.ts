@@ -61,8 +61,8 @@ export const page = (
 
 /**
  * A page that is shorter than its limit would say that it is the last, so what does not fit is left out by column: the
- * longest texts first, then numbers but the first, from the right; never days, nor what is filtered by. Throws where
- * that does not help.
+ * longest texts first, then numbers but the first, from the right, then categories; never days, nor what is filtered by.
+ * Throws where that does not help.
  */
 const fitting = (
   set: DataSet,
@@ -74,12 +74,13 @@ const fitting = (
   const left = before.filter((name) => names.includes(name));
   const filters = isObject(params.filters) ? params.filters : {};
   const spare = set.columns.filter(({ name, kind }) => kind !== "date" && names.includes(name) && !(name in filters));
-  const numbers = spare.filter(({ kind }) => kind === "number").slice(1);
   const texts = spare
-    .filter(({ kind }) => kind === "string")
-    .map(({ name }) => ({ name, size: bytesOf(rows.map((row) => row[name] ?? null)) }))
+    .filter(({ kind, values }) => kind === "string" && values === undefined)
+    .map((column) => ({ ...column, size: bytesOf(rows.map((row) => row[column.name] ?? null)) }))
     .sort((one, other) => one.size - other.size);
-  const order = [...numbers, ...texts].map(({ name }) => name).filter((name) => !left.includes(name));
+  const numbers = spare.filter(({ kind }) => kind === "number").slice(1);
+  const categories = spare.filter(({ values }) => values !== undefined);
+  const order = [...categories, ...numbers, ...texts].map(({ name }) => name).filter((name) => !left.includes(name));
   for (;;) {
     const kept = names.filter((name) => !left.includes(name));
     const shown = rows.map((row) => only(row, kept));

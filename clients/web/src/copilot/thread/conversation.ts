@@ -4,6 +4,7 @@
  */
 import { AtriumError, type Connection, type ConnectionState, connect, isPassing } from "atrium-client";
 import { freshToken } from "../../shell/identity";
+import { hearNotices } from "../../shell/notices";
 import { bytesOf } from "../data/answering";
 import type { DataSets } from "../data/sets";
 import { Observed } from "../observed";
@@ -60,6 +61,7 @@ export class Conversation extends Observed<Talk> {
     this.#taken = taken;
     const connection = connect({ namespace: "/copilot", token: freshToken, policy: "copilot" });
     this.#connection = connection;
+    hearNotices(connection);
     this.#talk = {
       state: connection.state,
       error: undefined,

@@ -80,7 +80,7 @@ function Exchanged({ exchange, onLook }: { exchange: Exchange; onLook: () => voi
       <span className={`badge ${TONE[outcome]}`}>{outcome === "failed" ? t.failedToSend : t[outcome]}</span>
       {outcome === "sent" &&
         (exchange.kept ? (
-          <button type="button" className="small" aria-label={t.lookAt(kind(exchange, t))} onClick={onLook}>
+          <button type="button" className="small" aria-label={`${t.look}: ${kind(exchange, t)}`} onClick={onLook}>
             {t.look}
           </button>
         ) : (
