@@ -198,6 +198,8 @@ async def test_two_people_talk_over_two_nodes(visitors: Visitors, nodes: Nodes) 
 
 async def test_an_agent_is_stopped_and_a_person_takes_over(visitors: Visitors, nodes: Nodes) -> None:
     session_id = await make(Rest(nodes.url(0), "carol"), agent_id=1, title="My card")
+    for n in range(30):  # more than a screen holds; no agent answers staff
+        await say(Rest(nodes.url(1), "ada", roles=("admin",)), session_id, f"news {n}")
     olga = await visitors.visit(at(nodes.url(1)), "olga", roles=("operator",))
     await light(olga, "connected")
     carol = await visitors.visit(at(nodes.url(0), session_id), "carol")
@@ -210,8 +212,19 @@ async def test_an_agent_is_stopped_and_a_person_takes_over(visitors: Visitors, n
     await expect(carol.get_by_text("A person was asked for. Somebody will come.")).to_be_visible()
     await expect(olga.get_by_text(re.compile("carol waits for a person · Urgency"))).to_be_visible()
 
-    # to read is not to take over
+    # what operators are told of her is not for her
     await olga.get_by_role("button", name="Waiting 1").click()
+    waiting = await Rest(nodes.url(1), "olga", roles=("operator",)).get(SESSIONS, everyone="true", handover="true")
+    [card] = waiting.body["sessions"]
+    briefing = card["handover"]
+    await expect(listed(olga, "My card")).to_contain_text(briefing["summary"])
+    await expect(listed(olga, "My card")).to_contain_text(briefing["urgency"])
+    hers = await visitors.visit(at(nodes.url(0)), "carol")
+    await expect(listed(hers, "My card")).to_contain_text(card["last_message"] or "Nothing said yet")
+    await expect(listed(hers, "My card")).not_to_contain_text(briefing["summary"])
+    await expect(listed(hers, "My card")).not_to_contain_text(briefing["urgency"])
+
+    # to read is not to take over
     await listed(olga, "My card").click()
     await expect(bubble(olga, "I lost my card. What should I do?")).to_be_visible()
     await expect(composer(olga)).to_be_hidden()
@@ -219,6 +232,11 @@ async def test_an_agent_is_stopped_and_a_person_takes_over(visitors: Visitors, n
     await expect(history(carol).get_by_text("olga took over from the agent")).to_be_visible()
     await expect(carol.get_by_text("olga answers here")).to_be_visible()
     await expect(olga.get_by_role("button", name="Waiting", exact=True)).to_be_visible()
+    await expect(olga.get_by_role("button", name="Active")).to_have_attribute("aria-pressed", "true")
+    await expect(listed(olga, "My card")).to_have_attribute("aria-current", "true")
+    await make(Rest(nodes.url(1), "ada"), "olga", title="Lunch")  # the list is asked for anew
+    await expect(listed(olga, "Lunch")).to_be_visible()
+    await expect(listed(olga, "My card")).to_have_attribute("aria-current", "true")
     await write(olga, "I am here")
     await expect(bubble(carol, "I am here").get_by_text("Operator")).to_be_visible()
     await write(carol, "Thank you")
@@ -227,11 +245,27 @@ async def test_an_agent_is_stopped_and_a_person_takes_over(visitors: Visitors, n
     # given back, it stays given back: nobody joins by accident
     await olga.get_by_role("button", name="Give back to the agent").click()
     await expect(olga.get_by_role("button", name="Take over")).to_be_visible()
+    await expect(bubble(olga, "Thank you")).to_be_in_viewport()
     await expect(history(carol).get_by_text("The agent answers again")).to_be_visible()
     await write(carol, "How much can I borrow?")
     await expect(history(carol).get_by_text(re.compile("^Up to 100 million won .* decide.$"))).to_be_visible()
-    await expect(olga.get_by_text(re.compile("^Up to 100 million won"))).to_be_visible()
+    await expect(olga.get_by_text(re.compile("^Up to 100 million won"))).to_be_in_viewport()
     await expect(olga.get_by_role("button", name="Take over")).to_be_visible()
+
+    # what is in view is heard, and covered by no toast
+    toast = olga.locator(".toast").filter(has_text="waits for a person")
+    await expect(toast).to_have_count(0)
+    await carol.get_by_role("button", name="Ask for a person").click()
+    await expect(olga.locator(".chat-analysis")).to_contain_text("carol waits for a person")
+    await expect(olga.locator("[aria-live]").filter(has_text="carol waits for a person · Urgency")).to_be_attached()
+    await expect(toast).to_have_count(0)
+    await olga.get_by_role("button", name="Waiting 1").click()
+    dan = Rest(nodes.url(0), "dan")
+    theirs = await make(dan, agent_id=1, title="My loan")
+    assert (await dan.post(f"{SESSIONS}/{theirs}/handover", {"reason": "too long"})).status == 200
+    await expect(olga.locator("[aria-live]").filter(has_text="dan waits for a person · Urgency")).to_be_attached()
+    await expect(listed(olga, "My loan")).to_be_visible()
+    await expect(toast).to_have_count(0)
 
 
 async def test_files_go_with_progress_over_a_network_that_fails(visitors: Visitors, nodes: Nodes, proxy: Proxy) -> None:

@@ -17,6 +17,7 @@ from tests.pages.plant import LONG_NAME, MACHINES, NAMES, Plant, plant
 from tests.support.cluster import Nodes
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
+from tests.support.rest import Rest
 
 pytestmark = pytest.mark.e2e
 
@@ -227,6 +228,7 @@ async def test_all_boxes_are_gray_when_the_link_fails_and_then_live_again(visito
     await two.plant.becomes("idle", 4)
     await expect(box(page, 4)).to_contain_text("Idle")
 
+    await box(page, 4).hover()
     await two.nodes.kill(0)
     await expect(light).to_contain_text("Reconnecting")
     await expect(page.get_by_text(re.compile(r"No connection since \d\d:\d\d:\d\d"))).to_be_visible()
@@ -241,6 +243,28 @@ async def test_all_boxes_are_gray_when_the_link_fails_and_then_live_again(visito
     await page.get_by_role("button", name="Try now").click()
     await expect(light).to_contain_text("Connected")
     await expect(box(page, 4)).to_have_css("background-color", COLOURS["idle"])
+
+
+@pytest.mark.undeclared("Administrators may tell anything")
+async def test_administrators_are_heard_and_a_young_past_fills_its_bar(visitors: Visitors, floor: Floor) -> None:
+    root = Rest(floor.urls[0], "root", roles=("admin",))
+    page = await visitors.visit(floor.url(), "olga", roles=["operator"])
+    await expect(boxes(page)).to_have_count(MACHINES)
+    await floor.plant.becomes("stopped", 1)
+    await expect(box(page, 1)).to_contain_text("Stopped")
+    await box(page, 1).click()
+    details = page.get_by_role("dialog")
+    await expect(details.get_by_role("listitem").filter(has_text="was Running")).to_be_visible()
+    await expect(details.locator(".monitor-timeline [data-status=running]")).to_be_visible()
+    await expect(details.locator(".monitor-timeline [data-status=unknown]")).to_have_count(0)
+
+    body = {"namespace": "/monitor", "event": "maintenance", "data": {"message": "Line 2 stops at noon"}}
+    await root.post("/api/admin/broadcast", body)
+    await expect(details.get_by_role("log")).to_have_text("Line 2 stops at noon")
+    await page.keyboard.press("Escape")
+    await root.post("/api/admin/users/olga/disconnect", {"reason": "Please call the desk"})
+    lost = page.locator(".monitor-lost")
+    await expect(lost).to_contain_text("An administrator ended the connection: Please call the desk")
 
 
 async def test_a_network_that_swallows_everything_is_seen_and_a_token_that_ran_out_is_told(

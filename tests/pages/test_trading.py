@@ -24,6 +24,7 @@ from tests.support.cluster import Nodes
 from tests.support.process import running
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
+from tests.support.rest import Rest
 from tests.support.running import token
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ async def test_prices_alerts_orders_and_chat_cross_the_nodes(visitors: Visitors,
     await expect(row.get_by_role("cell").nth(4)).to_have_text("+2.50%")
     await expect(row.get_by_role("cell").nth(5)).to_have_text("3")
     await expect(alice.get_by_role("heading", name="Name of T001")).to_be_visible()
-    await expect(alice.get_by_text(re.compile(r"^O .* C 51,250"))).to_be_visible()
+    await expect(alice.get_by_text(re.compile(r"^O\s.* C\s51,250"))).to_be_visible()
 
     await peter.add_init_script("const now = Date.now; Date.now = () => now() + 86_400_000")
     await peter.reload()
@@ -210,7 +211,7 @@ async def scroll_back(page: Page) -> None:
 async def test_the_chart_follows_and_stays_where_one_scrolled_back_to(visitors: Visitors, nodes: Nodes) -> None:
     page = await watching(await visitors.visit(f"{nodes.url(0)}/trading", "alice", size=(1600, 1000)))
     await page.locator("[data-symbol]").first.get_by_role("button").nth(1).click()
-    legend = page.get_by_text(re.compile("^O .* H .* L .* C "))
+    legend = page.get_by_text(re.compile(r"^O\s.* H\s.* L\s.* C\s"))
     await expect(legend).to_be_visible()
     live = page.get_by_role("button", name="To now")
     await expect(live).to_be_hidden()
@@ -320,6 +321,42 @@ async def test_a_killed_server_that_returns_goes_on_where_it_was(visitors: Visit
     await page.get_by_role("button", name="Send").click()
     await expect(page.get_by_role("listitem").filter(has_text="kept")).to_have_count(1)
     await expect(page.get_by_role("listitem").filter(has_text="first")).to_have_count(1)
+
+
+@pytest.mark.undeclared("Administrators may tell anything")
+async def test_what_administrators_say_is_seen_over_a_dialog_and_why_one_ended_the_connection(
+    visitors: Visitors, serve: Serve
+) -> None:
+    server = await serve()
+    root = Rest(server.url, "root", roles=("admin",))
+    page = await watching(await visitors.visit(f"{server.url}/trading", "alice", roles=["publisher"]))
+    await page.get_by_role("button", name="Publish").click()
+    # A publisher's event may have any name, and is no administrator's.
+    await published(server.url, "alerts", {"type": "maintenance", "data": {"message": "forged"}})
+    told = f"{NASTY} {'x' * 500}"
+    for message in ({"message": 5}, {"text": "of another shape"}, {"message": told}):
+        body = {"namespace": "/trading", "event": "maintenance", "data": message}
+        assert (await root.post("/api/admin/broadcast", body)).body["members"] == 1
+    dialog = page.get_by_role("dialog")
+    toasts = dialog.get_by_role("log")  # what is not in the dialog is dimmed, and no screen reader says it
+    await expect(toasts).to_have_text(told[:300] + "…")
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    await expect(page.get_by_role("log")).to_have_text(told[:300] + "…")
+
+    await root.post("/api/admin/users/alice/disconnect", {"reason": "Please call the desk"})
+    why = "An administrator ended the connection: Please call the desk"
+    await expect(page.get_by_role("alert").filter(has_text=why)).to_be_visible()
+    await expect(page.get_by_role("log").get_by_text(why)).to_be_visible()
+
+
+async def test_what_was_said_before_is_in_its_order_across_channels(visitors: Visitors, serve: Serve) -> None:
+    server = await serve()
+    for number, channel in enumerate(["alerts", "user:alice", "alerts", "user:alice"]):
+        await published(server.url, channel, {"type": "note", "data": {"text": f"number {number}"}})
+    page = await watching(await visitors.visit(f"{server.url}/trading", "alice"))
+    entries = page.get_by_role("listitem").filter(has_text="number")
+    await expect(entries).to_contain_text([f"number {number}" for number in (3, 2, 1, 0)])
 
 
 async def test_a_token_that_runs_out_is_said_and_what_to_do(visitors: Visitors, serve: Serve) -> None:

@@ -1,9 +1,10 @@
 import type { ChatMessage, SessionInfo } from "atrium-client";
 import { useConnection } from "atrium-client/react";
-import { useCallback, useEffect, useMemo, useState, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 import { request } from "../shell/http";
 import { freshToken, usePerson } from "../shell/identity";
 import { Light, type LightState } from "../shell/light";
+import { hearNotices } from "../shell/notices";
 import { tell } from "../shell/toasts";
 import { useWords } from "../shell/words";
 import { go, useAddressed } from "./address";
@@ -49,6 +50,7 @@ export function Chat() {
   const operator = person?.roles.includes("operator") ?? false;
   const staff = operator || (person?.roles.includes("admin") ?? false);
   const { connection, state, error } = useConnection(CONNECT);
+  useEffect(() => connection && hearNotices(connection), [connection]);
   const light: LightState = state === "closed" ? "failed" : state;
 
   const selected = useAddressed();
@@ -58,6 +60,8 @@ export function Chat() {
   const [making, setMaking] = useState(false);
   const [query, setQuery] = useState("");
   const [here, setHere] = useState(false);
+  const [asked, setAsked] = useState({ count: 0, text: "" });
+  const side = useRef<HTMLElement>(null);
 
   const listOf = useLists();
   const views = useMemo<View[]>(
@@ -102,6 +106,9 @@ export function Chat() {
     if (requests) void requests.more();
   }, [mine, requests]);
 
+  const trimmed = query.trim().slice(0, 200);
+  const isListed = view === "requests" && trimmed === "";
+
   useEffect(() => {
     if (!connection) return;
     const refresh = () => {
@@ -122,15 +129,19 @@ export function Chat() {
           mine.refresh();
         }
       }),
-      connection.on("handover_requested", (told: { user_id: string; urgency: string }) => {
-        tell(`${t.wantsPerson(told.user_id)} · ${t.urgency}: ${t.urgencies[told.urgency] ?? told.urgency}`, "info");
+      connection.on("handover_requested", (told) => {
+        const text = `${t.wantsPerson(told.user_id)} · ${t.urgency}: ${t.urgencies[told.urgency] ?? told.urgency}`;
+        // Where it is seen anyway, a toast would only cover it; who hears the page is told all the same.
+        if (told.session_id === selected || (isListed && side.current?.checkVisibility()))
+          setAsked(({ count }) => ({ count: count + 1, text }));
+        else tell(text);
         requests?.refresh();
       }),
     ];
     return () => {
       for (const stop of stops) stop();
     };
-  }, [connection, listOf, views, view, mine, requests, t]);
+  }, [connection, listOf, views, view, mine, requests, selected, isListed, t]);
 
   useEffect(() => {
     if (!requests) return;
@@ -163,15 +174,24 @@ export function Chat() {
   const known = useCallback(
     (session: SessionInfo) => {
       const { session_id, title, operator_id, status } = session;
+      const handover = operator_id === null ? session.handover : null;
+      if (operator_id !== me) mine.release(session_id);
+      else if (status === "active" && !session.participants.includes(me)) {
+        const listed = [requests, listOf("everyone")].map((each) => each?.get(session_id)).find(Boolean);
+        if (listed) mine.keep(listed);
+      }
       if (status === "archived") {
         mine.remove(session_id);
         listOf("archived").refresh();
       } else if (session.participants.includes(me) && !mine.get(session_id)) mine.refresh();
-      for (const each of views) listOf(each).change(session_id, { title, operator_id, status });
+      for (const each of views) listOf(each).change(session_id, { title, operator_id, status, handover });
       if (operator_id !== null || status === "archived") requests?.remove(session_id);
     },
     [listOf, views, mine, requests, me],
   );
+  const taken = useCallback(() => {
+    setView((shown) => (shown === "requests" ? "mine" : shown)); // it is not among those who wait any more
+  }, []);
   const gone = useCallback(
     (sessionId: string) => {
       for (const each of views) listOf(each).remove(sessionId);
@@ -188,7 +208,6 @@ export function Chat() {
     go(hit.session_id);
   };
 
-  const trimmed = query.trim().slice(0, 200);
   const titleOfId = (sessionId: string): string => {
     const found = views.map((each) => listOf(each).get(sessionId)).find(Boolean);
     return found ? titleOf(found, me, t) : t.untitled(sessionId.replace(/^sess_/, "").slice(0, 12));
@@ -197,7 +216,10 @@ export function Chat() {
 
   return (
     <div className="chat" data-pane={selected === null ? "list" : "talk"}>
-      <nav className="chat-side" aria-label={t.sessions}>
+      <nav ref={side} className="chat-side" aria-label={t.sessions}>
+        <p className="quiet" aria-live="assertive">
+          <span key={asked.count}>{asked.text}</span>
+        </p>
         <header className="chat-side-head">
           <Light state={light} onRetry={() => connection?.retry()} />
           <button type="button" className="primary small push" onClick={() => setMaking(true)}>
@@ -254,6 +276,7 @@ export function Chat() {
               key={view}
               sessions={listOf(view)}
               me={me}
+              staff={staff}
               selected={selected}
               onPick={pick}
               empty={empty}
@@ -285,6 +308,7 @@ export function Chat() {
           onBack={() => go(null)}
           onSaid={said}
           onSession={known}
+          onTaken={taken}
           onRead={read}
           onGone={gone}
         />

@@ -1,5 +1,6 @@
 /** What went wrong, in the person's language, with what to do. */
 import { AtriumError } from "atrium-client";
+import { endedBy } from "../shell/notices";
 import { tell } from "../shell/toasts";
 import type { ChatWords } from "./words";
 
@@ -7,6 +8,8 @@ const NETWORK = new Set(["UNREACHABLE", "NOT_CONNECTED", "CONNECTION_LOST", "CLO
 
 export const explain = (error: unknown, t: ChatWords): string => {
   if (!(error instanceof AtriumError)) return t.faultOther(String(error));
+  const ended = endedBy(error);
+  if (ended !== null) return ended;
   if (NETWORK.has(error.code)) return t.faultNetwork;
   if (error.code.startsWith("TOKEN_")) return t.faultToken;
   switch (error.code) {

@@ -213,6 +213,7 @@ export function Joined(props: TalkProps & { onGivenBack: () => void }) {
   const giveBack = (): void => {
     connection.call("handover_return", { session_id: sessionId }).then(() => {
       tell(t.gaveBack, "good");
+      if (session) onSession({ ...session, operator_id: null });
       onGivenBack();
     }, fault);
   };

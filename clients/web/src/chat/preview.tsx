@@ -1,5 +1,5 @@
 import type { ChatMessage, SessionInfo } from "atrium-client";
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useRef, useState } from "react";
 import { request } from "../shell/http";
 import { dayAndClock } from "../shell/times";
 import { useLanguage, useWords } from "../shell/words";
@@ -12,6 +12,7 @@ import { WORDS } from "./words";
 
 const EVERY_MS = 4000;
 const NEWEST = 100;
+const NEAR_END = 48; // pixels
 
 /** What an operator reads before taking over: to join would be to take over. */
 export function Preview({
@@ -28,6 +29,9 @@ export function Preview({
   const [fault, setFault] = useState<unknown>(null);
   const [busy, setBusy] = useState(false);
   const frame = useRef<HTMLElement>(null);
+  const content = useRef<HTMLDivElement>(null);
+  const sticks = useRef(true); // to the end, until it is scrolled up
+  const lastTop = useRef(0);
   const rows = useRef(new Rows());
   const id = session.session_id;
 
@@ -43,9 +47,7 @@ export function Preview({
         );
         setFault(null);
         setMessages(page.messages);
-        const last = page.messages.at(-1)?.seq ?? 0;
-        if (last !== newest) requestAnimationFrame(() => frame.current?.scrollTo({ top: frame.current.scrollHeight }));
-        newest = last;
+        newest = page.messages.at(-1)?.seq ?? 0;
       } catch (error) {
         if (!ended.signal.aborted) setFault(error);
       }
@@ -57,6 +59,22 @@ export function Preview({
       clearInterval(timer);
     };
   }, [id]);
+
+  // Once what was said is drawn, and whenever it, or the room for it, becomes another.
+  useLayoutEffect(() => {
+    const toEnd = (): void => {
+      if (sticks.current) frame.current?.scrollTo({ top: frame.current.scrollHeight });
+    };
+    const resized = new ResizeObserver(toEnd);
+    for (const each of [frame.current, content.current]) if (each) resized.observe(each);
+    return () => resized.disconnect();
+  }, []);
+
+  const scrolled = ({ currentTarget: view }: { currentTarget: HTMLElement }): void => {
+    if (view.scrollHeight - view.scrollTop - view.clientHeight < NEAR_END) sticks.current = true;
+    else if (view.scrollTop < lastTop.current) sticks.current = false;
+    lastTop.current = view.scrollTop;
+  };
 
   const shown = rows.current.of({
     messages,
@@ -70,17 +88,19 @@ export function Preview({
   return (
     <>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: keys scroll it */}
-      <section ref={frame} className="chat-history" aria-label={t.history} tabIndex={0}>
+      <section ref={frame} className="chat-history" aria-label={t.history} tabIndex={0} onScroll={scrolled}>
         <div className="chat-spacer" />
         {fault !== null && <p className="chat-notice">{explain(fault, t)}</p>}
-        {shown.map(
-          (row) =>
-            row.kind === "message" && (
-              <div key={row.key} className="chat-row">
-                <Message row={row} names={names} actions={null} flash={false} />
-              </div>
-            ),
-        )}
+        <div ref={content}>
+          {shown.map(
+            (row) =>
+              row.kind === "message" && (
+                <div key={row.key} className="chat-row">
+                  <Message row={row} names={names} actions={null} flash={false} />
+                </div>
+              ),
+          )}
+        </div>
       </section>
       <footer className="chat-take">
         {session.handover && <Analysis handover={session.handover as unknown as Handover} user={session.user_id} />}

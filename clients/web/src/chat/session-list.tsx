@@ -27,6 +27,7 @@ const NEAR_END = 600; // pixels
 export function SessionList({
   sessions,
   me,
+  staff,
   selected,
   onPick,
   empty,
@@ -34,6 +35,7 @@ export function SessionList({
 }: {
   sessions: Sessions;
   me: string;
+  staff: boolean;
   selected: string | null;
   onPick: (sessionId: string) => void;
   empty: string;
@@ -82,6 +84,7 @@ export function SessionList({
             session={session}
             index={index}
             me={me}
+            staff={staff}
             selected={session.session_id === selected}
             onPick={onPick}
           />
@@ -114,12 +117,14 @@ const Item = memo(function Item({
   session,
   index,
   me,
+  staff,
   selected,
   onPick,
 }: {
   session: Listed;
   index: number;
   me: string;
+  staff: boolean;
   selected: boolean;
   onPick: (sessionId: string) => void;
 }) {
@@ -128,7 +133,8 @@ const Item = memo(function Item({
   const title = titleOf(session, me, t);
   const at = session.last_message_at ?? session.created_at;
   const isToday = dayOf(at) === dayOf(serverNow().toISOString());
-  const preview = session.handover?.summary || session.last_message || "";
+  const briefing = staff && session.user_id !== me ? session.handover : null; // it is about the customer, not for them
+  const preview = briefing?.summary || session.last_message || "";
   const picked = useCallback(
     (event: MouseEvent) => {
       if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return; // a tab of its own
@@ -160,9 +166,9 @@ const Item = memo(function Item({
         </span>
         <span className="chat-item-line">
           <span className="clip small muted">{preview.slice(0, 200) || t.nobodyYet}</span>
-          {session.handover && (
-            <span className={`badge ${urgent(session.handover.urgency) ? "bad" : "warn"}`}>
-              {t.urgencies[session.handover.urgency] ?? session.handover.urgency}
+          {briefing && (
+            <span className={`badge ${urgent(briefing.urgency) ? "bad" : "warn"}`}>
+              {t.urgencies[briefing.urgency] ?? briefing.urgency}
             </span>
           )}
           {session.unread_count > 0 && (

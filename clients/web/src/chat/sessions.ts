@@ -64,8 +64,11 @@ const QUERIES: Record<View, string> = {
   everyone: "everyone=true",
 };
 
+const usedAt = ({ last_message_at, created_at }: Listed): number => Date.parse(last_message_at ?? created_at) || 0;
+
 export class Sessions {
   #listed = new Map<string, Listed>(); // in the order of the list
+  #kept = new Set<string>();
   #cursor: string | null = null;
   #hasMore = true;
   #loading = false;
@@ -143,13 +146,16 @@ export class Sessions {
     }
     if (this.#ended.signal.aborted) return;
     const newest = new Map(page.sessions.map((each) => [each.session_id, each]));
-    const rest = page.has_more ? [...this.#listed].filter(([id]) => !newest.has(id)) : [];
+    const others = [...this.#listed].filter(([id]) => !newest.has(id));
+    const rest = others.filter(([id]) => page.has_more && !this.#kept.has(id));
+    const kept = others.filter(([id]) => this.#kept.has(id));
     if (!page.has_more || this.#listed.size === 0) {
       this.#hasMore = page.has_more;
       this.#cursor = page.next_cursor;
     }
-    this.#listed = new Map([...newest, ...rest]);
-    this.#total = page.total;
+    const top = [...newest, ...kept].sort(([, one], [, other]) => usedAt(other) - usedAt(one));
+    this.#listed = new Map([...(kept.length > 0 ? top : newest), ...rest]);
+    this.#total = page.total + kept.length;
     this.#changed();
   }
 
@@ -168,8 +174,15 @@ export class Sessions {
     });
   }
 
-  put(listed: Listed): void {
-    this.#toTop(listed);
+  /** It stays listed, though the server does not count it among these, until it is released or removed. */
+  keep(listed: Listed): void {
+    this.#kept.add(listed.session_id);
+    if (!this.#listed.has(listed.session_id)) this.#toTop(listed);
+  }
+
+  /** The next refresh decides. */
+  release(sessionId: string): void {
+    this.#kept.delete(sessionId);
   }
 
   change(sessionId: string, change: Partial<Listed>): void {
@@ -181,6 +194,7 @@ export class Sessions {
   }
 
   remove(sessionId: string): void {
+    this.#kept.delete(sessionId);
     if (!this.#listed.delete(sessionId)) return;
     this.#total = Math.max(0, this.#total - 1);
     this.#changed();

@@ -27,6 +27,8 @@ export interface TalkProps {
   readonly onBack: () => void;
   readonly onSaid: (message: ChatMessage) => void;
   readonly onSession: (session: SessionInfo) => void;
+  /** I took it over. */
+  readonly onTaken: () => void;
   readonly onRead: (sessionId: string) => void;
   readonly onGone: (sessionId: string) => void;
 }
@@ -62,6 +64,14 @@ export function Talk(props: TalkProps) {
     };
   }, [operator, sessionId, round]);
 
+  // A person is asked for, or was, while it is read: why, and how soon, is read anew.
+  useEffect(() => {
+    if (!operator) return;
+    return connection.on("handover_requested", (told) => {
+      if (told.session_id === sessionId) setRound((before) => before + 1);
+    });
+  }, [operator, connection, sessionId]);
+
   const reread = useCallback(() => {
     setRead(null); // not in it for a moment: to come back would be to take over again
     setRound((before) => before + 1);
@@ -77,6 +87,7 @@ export function Talk(props: TalkProps) {
       await connection.call("handover_accept", { session_id: sessionId });
       setRead({ ...read, operator_id: me, handover: null });
       props.onSession({ ...read, operator_id: me, handover: null });
+      props.onTaken();
     } catch (error) {
       tellFault(error, t);
       reread();

@@ -5,7 +5,7 @@ import { useLanguage, useWords } from "../shell/words";
 import { between, dayAndTime, withSeconds } from "./moments";
 import type { Known } from "./shares";
 import { StatusBadge } from "./status";
-import { type History, segments, statusAt } from "./timeline";
+import { type History, known, segments, statusAt } from "./timeline";
 import { WORDS } from "./words";
 
 const COLUMNS = 400;
@@ -15,8 +15,9 @@ export function HistoryView({ history, current }: { history: History; current: K
   const t = useWords(WORDS);
   const [language] = useLanguage();
   const [pointed, setPointed] = useState<number | null>(null);
-  const drawn = useMemo(() => segments(history, current, COLUMNS), [history, current]);
-  const { from, to, changes, complete } = history;
+  const shown = useMemo(() => known(history), [history]);
+  const drawn = useMemo(() => segments(shown, current, COLUMNS), [shown, current]);
+  const { from, to, changes, complete } = shown;
   const start = Date.parse(from);
   const length = Date.parse(to) - start;
   const point = (event: PointerEvent<SVGSVGElement>) => {
@@ -47,7 +48,7 @@ export function HistoryView({ history, current }: { history: History; current: K
             t.pointAt
           ) : (
             <>
-              {dayAndTime(pointed, language)} <StatusBadge status={statusAt(history, current, pointed)} t={t} />
+              {dayAndTime(pointed, language)} <StatusBadge status={statusAt(shown, current, pointed)} t={t} />
             </>
           )}
         </span>

@@ -1,4 +1,5 @@
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
+import { useNotices } from "../shell/notices";
 import { tellError } from "../shell/toasts";
 import { useWords } from "../shell/words";
 import { Alarms, stateOf } from "./alarms";
@@ -46,6 +47,7 @@ function Live({
   onView: ReturnType<typeof useView>[1];
 }) {
   const t = useWords(WORDS);
+  useNotices(plant.monitor.connection);
   const snapshot = useSyncExternalStore(plant.subscribe, plant.snapshot);
   const answering = useAnswering(plant);
   const shares = useShares(snapshot.link === "live");

@@ -42,7 +42,6 @@ export interface PlantSnapshot {
 interface Listed extends Equipment {
   readonly line: string;
   readonly since: string | null;
-  readonly alarms: readonly EquipmentAlarm[];
 }
 
 interface Fact {
@@ -54,10 +53,10 @@ const PROBE_MS = 30_000;
 const SILENT_MS = 5000; // at least, and as many periods
 const SILENT_PERIODS = 5;
 const MOST_SILENT_MS = 60_000;
-/** What has just changed is stored a moment later; and nobody tells that an alarm on the shelf is over, or new. */
-const LIST_SOON_MS = 2000;
-const LIST_MS = 10_000;
-const STORED_WITHIN_MS = 5000; // an alarm is told whether or not the database is there
+const LIST_SOON_MS = 2000; // what has just changed is stored a moment later
+const LIST_MS = 10_000; // while it is not known of all since when
+const DIFFER_SECONDS = 3; // alarms and statuses do not come together
+const DIFFER_AGAIN_SECONDS = 10;
 
 export class Plant {
   readonly monitor: Monitor;
@@ -66,7 +65,8 @@ export class Plant {
   #facts = new Map<string, Fact>();
   #lines = new Map<string, string>();
   #machines = new Map<string, Machine>();
-  #listed: { at: number; alarms: Map<string, EquipmentAlarm>; machines: Map<string, Listed> } | null = null;
+  #listed = new Map<string, Listed>();
+  #differ = 0; // for so many seconds alarms and statuses do
   #line: string | null;
   #heard = 0;
   #period = 1000;
@@ -86,17 +86,15 @@ export class Plant {
     this.#stops = [
       this.monitor.subscribe(() => this.#changed()),
       this.monitor.connection.on("equipment_status", () => this.#hear()),
-      this.monitor.onAlarm(({ state, alarm_id }) => {
-        if (state === "cleared") this.#listed?.alarms.delete(alarm_id);
-      }),
       this.monitor.connection.onState((state) => {
         if (state !== "connected") return clearTimeout(this.#listing);
         this.#heard = performance.now();
-        void this.#list(LIST_SOON_MS);
+        void this.#list();
       }),
     ];
     this.#watch = setInterval(() => {
       if ((this.#snapshot.link === "silent") !== (this.#link() === "silent")) this.#changed();
+      this.#compare();
     }, 1000);
   }
 
@@ -161,7 +159,7 @@ export class Plant {
       now,
       machines: equipmentData.map((each) => (gray ? this.#gray(each, now) : this.#machine(each, now))),
       lines: [...new Set(this.#lines.values())],
-      alarms: this.#open(alarms)
+      alarms: alarms
         .filter((each) => this.#line === null || this.#lines.get(each.equipment_code) === this.#line)
         .sort((a, b) => Date.parse(b.raised_at) - Date.parse(a.raised_at)),
     };
@@ -184,7 +182,7 @@ export class Plant {
   }
 
   #sinceListed(code: string, status: Status): string | null {
-    const listed = this.#listed?.machines.get(code);
+    const listed = this.#listed.get(code);
     return listed && statusOf(listed) === status ? listed.since : null;
   }
 
@@ -202,39 +200,40 @@ export class Plant {
     return made;
   }
 
-  /** Those that were told of, without what the newest list says is over, and with what only it knows. */
-  #open(told: readonly EquipmentAlarm[]): EquipmentAlarm[] {
-    const listed = this.#listed;
-    if (listed === null) return [...told];
-    const open = told.filter(
-      ({ alarm_id, raised_at }) => listed.alarms.has(alarm_id) || Date.parse(raised_at) > listed.at,
+  /** An alarm that is raised on the shelf is not told: where there should be one, or one less, all are listed. */
+  #compare(): void {
+    const { link, machines, alarms } = this.#snapshot;
+    const status = new Map(machines.map((each) => [each.code, each.status]));
+    const open = new Set(alarms.map(({ equipment_code, kind }) => `${equipment_code} ${kind}`));
+    const missing = machines.some(
+      (each) => (each.status === "error" || each.status === "disconnected") && !open.has(`${each.code} ${each.status}`),
     );
-    const known = new Set(told.map(({ alarm_id }) => alarm_id));
-    return [...open, ...[...listed.alarms.values()].filter(({ alarm_id }) => !known.has(alarm_id))];
+    const over = alarms.some(({ equipment_code, kind, flapping }) => {
+      const now = status.get(equipment_code);
+      return now !== undefined && !flapping && now !== kind && !(kind === "error" && now === "disconnected");
+    });
+    this.#differ = link === "live" && (missing || over) ? this.#differ + 1 : 0;
+    if (this.#differ % DIFFER_AGAIN_SECONDS === DIFFER_SECONDS) void this.monitor.refresh();
   }
 
-  async #list(next: number): Promise<void> {
+  /** On connecting and soon after, for what changed while it was not; then while there is more to know. */
+  async #list(next = LIST_SOON_MS): Promise<void> {
     clearTimeout(this.#listing);
+    let complete = false;
     try {
-      const { timestamp, equipment } = await request<{ timestamp: string; equipment: Listed[] }>(
-        "/api/monitor/equipment",
-      );
+      const { equipment } = await request<{ equipment: Listed[] }>("/api/monitor/equipment");
       for (const each of equipment) {
         this.#lines.set(each.equipment_code, each.line);
         const fact = this.#facts.get(each.equipment_code);
         if (each.since !== null && fact?.status === statusOf(each)) fact.since = each.since;
       }
-      const open = equipment.flatMap(({ alarms }) => alarms.map((each) => [each.alarm_id, each] as const));
-      this.#listed = {
-        at: Date.parse(timestamp) - STORED_WITHIN_MS,
-        alarms: new Map(open),
-        machines: new Map(equipment.map((each) => [each.equipment_code, each])),
-      };
+      this.#listed = new Map(equipment.map((each) => [each.equipment_code, each]));
+      complete = [...this.#facts.values()].every(({ since }) => since !== null);
       this.#changed();
     } catch {
       // the feed goes on without
     }
-    if (this.monitor.connection.state !== "connected") return;
+    if (this.monitor.connection.state !== "connected" || (complete && next === LIST_MS)) return;
     clearTimeout(this.#listing);
     this.#listing = setTimeout(() => void this.#list(LIST_MS), next);
   }

@@ -1,6 +1,7 @@
 import { useState } from "react";
 import { signOut } from "../shell/identity";
 import { Light, type LightState } from "../shell/light";
+import { endedBy } from "../shell/notices";
 import { SignIn } from "../shell/sign-in";
 import { useLanguage, useWords } from "../shell/words";
 import { dayAndTime, withSeconds } from "./moments";
@@ -107,7 +108,12 @@ export function Strip({ plant, view, onView, onRetry }: Props) {
         >
           <Speaker on={sound} />
         </button>
-        <button type="button" className="small" onClick={() => onView({ wall: !view.wall })}>
+        <button
+          type="button"
+          className="small"
+          title={view.wall ? t.leaveWall : t.wall}
+          onClick={() => onView({ wall: !view.wall })}
+        >
           <Screen />
           <span className="monitor-wall-word">{view.wall ? t.leaveWall : t.wall}</span>
         </button>
@@ -132,7 +138,7 @@ function Lost({ plant, onRetry }: { plant: PlantSnapshot; onRetry: () => void })
       ? missing
         ? t.needsSignIn
         : t.signInAgain
-      : `${t.refused} ${error?.message ?? ""} (${error?.code ?? ""})`,
+      : (endedBy(error) ?? `${t.refused} ${error?.message ?? ""} (${error?.code ?? ""})`),
   } as Partial<Record<Link, string>>;
   return (
     <div className="monitor-lost">

@@ -40,6 +40,16 @@ export const loadHistory = async (code: string, from: string, signal: AbortSigna
   return { from: page.from, to, changes, complete: page.next_before === undefined };
 };
 
+/** Without the time at its beginning of which nothing is known: a server of ten minutes fills the bar of a day, and
+ * does not show as a stroke at its end. */
+export const known = (history: History): History => {
+  const oldest = history.changes.at(-1);
+  const starts = history.complete && oldest !== undefined && oldest.previous_status === null;
+  return starts && Date.parse(oldest.timestamp) > Date.parse(history.from)
+    ? { ...history, from: oldest.timestamp }
+    : history;
+};
+
 /** In columns, from the left. */
 export interface Segment {
   readonly status: Known;

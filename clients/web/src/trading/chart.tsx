@@ -43,11 +43,11 @@ export function Chart({ desk, symbol }: { desk: Desk; symbol: string | null }) {
     const write = (bar: Bar | null, digits: number) => {
       if (legend.current === null) return;
       const values = bar && [
-        `${t.open} ${plain(bar.open, language, digits)}`,
-        `${t.high} ${plain(bar.high, language, digits)}`,
-        `${t.low} ${plain(bar.low, language, digits)}`,
-        `${t.close} ${plain(bar.close, language, digits)}`,
-        `${t.amount} ${short(bar.volume, language)}`,
+        `${t.open}\u00a0${plain(bar.open, language, digits)}`,
+        `${t.high}\u00a0${plain(bar.high, language, digits)}`,
+        `${t.low}\u00a0${plain(bar.low, language, digits)}`,
+        `${t.close}\u00a0${plain(bar.close, language, digits)}`,
+        `${t.amount}\u00a0${short(bar.volume, language)}`,
       ];
       const text = values?.join("  ") ?? "";
       if (legend.current.textContent !== text) legend.current.textContent = text;

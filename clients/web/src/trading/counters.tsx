@@ -83,12 +83,10 @@ export function Counters({ desk }: { desk: Desk }) {
         {tallies.length === 0 ? (
           <p className="empty">{t.noChannels}</p>
         ) : (
-          <VList className="trading-rows" role="rowgroup">
+          <VList className="trading-rows" role="rowgroup" tabIndex={0}>
             {tallies.map(([channel, tally], index) => (
               <div key={channel} role="row" aria-rowindex={index + 2} className="trading-tally" data-channel={channel}>
-                <span role="cell" className="clip" title={channel}>
-                  {channel}
-                </span>
+                <Name channel={channel} />
                 {figures(tally, now, language).map(([column, text, isBad]) => (
                   <span
                     key={column}
@@ -109,6 +107,17 @@ export function Counters({ desk }: { desk: Desk }) {
     </section>
   );
 }
+
+/** Where there is no room for all of it, its class is cut first: the symbol says which it is. */
+const Name = ({ channel }: { channel: string }) => {
+  const end = channel.indexOf(":") + 1;
+  return (
+    <span role="cell" className="trading-channel" title={channel}>
+      <span className="clip">{channel.slice(0, end)}</span>
+      <span className="clip">{channel.slice(end)}</span>
+    </span>
+  );
+};
 
 type Figure = readonly [column: (typeof COLUMNS)[number], text: string, isBad?: boolean];
 

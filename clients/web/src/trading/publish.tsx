@@ -1,6 +1,7 @@
 import { type FormEvent, useId, useRef, useState } from "react";
 import { Dialog } from "../shell/dialog";
 import { usePerson } from "../shell/identity";
+import { newId } from "../shell/ids";
 import { tell } from "../shell/toasts";
 import { useLanguage, useWords } from "../shell/words";
 import type { Desk } from "./desk";
@@ -44,7 +45,7 @@ export function Publish({ desk, symbol, onDone }: { desk: Desk; symbol: string |
     }
     const message = { channel: String(form.get("channel")).trim(), type: type.trim() || "message", data: parsed };
     const same = JSON.stringify(message);
-    if (attempt.current.of !== same) attempt.current = { of: same, key: crypto.randomUUID() };
+    if (attempt.current.of !== same) attempt.current = { of: same, key: newId() };
     setProblem("");
     setSending(true);
     try {

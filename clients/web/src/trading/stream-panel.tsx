@@ -43,6 +43,7 @@ export function StreamPanel({ desk }: { desk: Desk }) {
         <VList
           ref={list}
           className="trading-rows"
+          tabIndex={0}
           role="list"
           style={{ width: "auto" }}
           shift={isBack}

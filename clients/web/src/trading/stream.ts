@@ -1,4 +1,4 @@
-/** Alerts, orders and chat as they came, newest last; the oldest are let go. Told of a few times a second at most. */
+/** Alerts, orders and chat by when they were published, newest last: what was said before comes channel by channel; the oldest are let go. Told of a few times a second at most. */
 import type { ChannelMessage } from "atrium-client";
 
 export const KINDS = ["alert", "order", "chat"] as const;
@@ -9,6 +9,8 @@ export interface Entry {
   readonly kind: Kind;
   /** Said before this page subscribed. */
   readonly replayed: boolean;
+  /** Milliseconds since the epoch, by the server's clock. */
+  readonly at: number;
   readonly message: ChannelMessage<unknown>;
 }
 
@@ -24,7 +26,10 @@ export class Stream {
   readonly #listeners = new Set<() => void>();
 
   add(kind: Kind, message: ChannelMessage<unknown>, replayed: boolean): void {
-    this.#entries.push({ key: `${++this.#count}`, kind, replayed, message });
+    const told = Date.parse(message.timestamp);
+    const at = Number.isNaN(told) ? (this.#entries.at(-1)?.at ?? 0) : told;
+    const before = this.#entries.findLastIndex((each) => each.at <= at); // nearly always the last
+    this.#entries.splice(before + 1, 0, { key: `${++this.#count}`, kind, replayed, at, message });
     if (this.#entries.length > 2 * MOST) this.#entries.splice(0, this.#entries.length - MOST);
     this.#isNew = true;
   }

@@ -1,6 +1,7 @@
 import { useEffect, useMemo, useState, useSyncExternalStore } from "react";
 import { usePerson } from "../shell/identity";
 import { Light } from "../shell/light";
+import { endedBy, useNotices } from "../shell/notices";
 import { tell } from "../shell/toasts";
 import { useWords } from "../shell/words";
 import { Chart } from "./chart";
@@ -30,6 +31,7 @@ function Page({ desk, isPublisher }: { desk: Desk; isPublisher: boolean }) {
   const [watched, setWatched] = useState(remembered);
   const [publishing, setPublishing] = useState(false);
   const { connection, market } = desk;
+  useNotices(connection);
   const state = useSyncExternalStore(
     (listener) => connection.onState(listener),
     () => connection.state,
@@ -68,7 +70,7 @@ function Page({ desk, isPublisher }: { desk: Desk; isPublisher: boolean }) {
         <Light state={state === "closed" ? "failed" : state} onRetry={() => connection.retry()} />
         {state === "failed" && (
           <span className="trading-why" role="alert">
-            {fault(connection.error?.code, t)}
+            {endedBy(connection.error) ?? fault(connection.error?.code, t)}
           </span>
         )}
         {isPublisher && (

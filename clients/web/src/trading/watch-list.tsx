@@ -115,13 +115,13 @@ export function WatchList({ desk, symbols, watched, chosen, onChoose, onAll, onA
             </span>
           ))}
           <span role="columnheader" className="trading-spark">
-            <span className="quiet">{t.trend}</span>
+            {t.trend}
           </span>
         </div>
         {shown.length === 0 ? (
           <p className="empty">{watched.all ? t.noTicks : t.noSymbols}</p>
         ) : (
-          <VList ref={list} className="trading-rows" role="rowgroup">
+          <VList ref={list} className="trading-rows" role="rowgroup" tabIndex={0}>
             {shown.map((symbol, index) => (
               <Row
                 key={symbol}

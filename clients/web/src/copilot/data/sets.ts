@@ -1,6 +1,6 @@
 /** A person's data sets: what there is, what is in them, and which rows answer a request. */
 import { AtriumError } from "atrium-client";
-import { newId } from "../ids";
+import { newId } from "../../shell/ids";
 import { Observed } from "../observed";
 import { bytesOf, chosen, described, type Page, page } from "./answering";
 import type { Database, DataSet } from "./database";

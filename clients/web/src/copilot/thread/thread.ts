@@ -1,7 +1,8 @@
 /** The questions of a person, newest first, in memory and in the browser's database. It knows no connection. */
+
+import { newId } from "../../shell/ids";
 import { bytesOf } from "../data/answering";
 import type { Database, Sent } from "../data/database";
-import { newId } from "../ids";
 import { Observed } from "../observed";
 import { type Asked, asking, type Exchange, isOpen, type State } from "./asked";
 
