@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -171,6 +172,27 @@ async def test_alarms_are_answered_by_those_who_may_and_everybody_sees_it(visito
     await expect(stranger.get_by_role("article", name=alarm)).to_have_count(0)
     await stranger.get_by_text("Past alarms").click()
     await expect(stranger.get_by_role("listitem").filter(has_text="lasted")).to_contain_text("olga")
+
+
+async def test_one_on_the_shelf_goes_when_it_is_over_and_is_there_again_when_it_is_back(
+    visitors: Visitors, floor: Floor
+) -> None:
+    """Of the first everybody is told, of the second nobody: the page finds that there should be one."""
+    page = await visitors.visit(floor.url(), "olga", roles=["operator"])
+    await expect(page.get_by_text("Nothing to answer")).to_be_visible()
+    await floor.plant.becomes("error", 3)
+    card = page.get_by_role("article", name=f"{NAMES[3]}, Fault")
+    await card.get_by_role("button", name="Shelve…").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Shelve").click()
+    await expect(page.get_by_role("heading", name="Shelved 1")).to_be_visible()
+    await asyncio.sleep(1.5)  # the reader looks once a second
+    await floor.plant.becomes("running", 3)
+    await expect(box(page, 3)).to_contain_text("Running")
+    await expect(card).to_have_count(0)
+    await floor.plant.becomes("error", 3)
+    await expect(page.get_by_role("heading", name="Shelved 1")).to_be_visible(timeout=10_000)
+    await expect(card).to_contain_text("olga")
+    assert await page.get_by_text("Nothing to answer").is_visible()
 
 
 async def test_one_machine_by_keyboard_and_the_past_in_a_spreadsheet(visitors: Visitors, floor: Floor) -> None:

@@ -88,7 +88,7 @@ export function Plot({
   return (
     <figure className="card admin-plot">
       <figcaption className="row">
-        <h3>{title}</h3>
+        <h2 className="admin-plot-title">{title}</h2>
         <span className="muted small push">{unit}</span>
       </figcaption>
       <div ref={frame} role="img" aria-label={`${title}: ${summary}`} className="admin-plot-frame" />
