@@ -197,7 +197,9 @@ export class Channel<Data = any> extends Store<ChannelSnapshot<Data>> {
     this.#error = undefined;
     this.#recovered = ack.recovered;
     const told: ChannelMessage<Data>[] = ack.messages ?? ack.snapshot ?? [];
-    const early = this.#early ?? [];
+    const { held } = this.#sequence;
+    // What was held before it asked, and is above what there is, nobody said.
+    const early = (this.#early ?? []).filter((each) => each.seq <= ack.seq || held.get(each.seq) !== each);
     this.#early = undefined;
     const goesOn = this.#goOn(ack.channels ?? { [this.channel]: ack }, told);
     const replayed = new Set(told);
@@ -231,7 +233,13 @@ export class Channel<Data = any> extends Store<ChannelSnapshot<Data>> {
       // Without an epoch only what is told again shows that it is the same count.
       const isSame = known?.epoch ? known.epoch === epoch : isOne(newest.get(name), this.#newest.get(name));
       if (name === this.channel) goesOn = isSame;
-      this.#places.set(name, { epoch, base: seq, last: (isSame && known?.last) || 0, lost: 0, lostTo: 0 });
+      this.#places.set(name, {
+        epoch,
+        base: seq,
+        last: isSame ? Math.min(known?.last ?? 0, seq) : 0,
+        lost: 0,
+        lostTo: 0,
+      });
     }
     this.#epochs = new Map(Object.entries(channels).map(([name, { epoch }]) => [name, epoch]));
     if (anew.size) this.#messages = this.#messages.filter(({ channel }) => !anew.has(channel));

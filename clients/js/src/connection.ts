@@ -1,6 +1,7 @@
 import { Manager, type ManagerOptions, type Socket, type SocketOptions } from "socket.io-client";
-import type { AnswerOptions, Answers, Asked } from "./answers.js";
+import type { AnswerOptions, Asked } from "./answers.js";
 import { AtriumError, isPassing } from "./errors.js";
+import { lazy } from "./lazy.js";
 import { delayBefore, type Policy, type PolicyName, policies } from "./policies.js";
 import { tell } from "./store.js";
 import type { Answered, AskName, CallName, Heard, HeardName, Payload, Reply, Request } from "./types.js";
@@ -11,6 +12,10 @@ import type { Answered, AskName, CallName, Heard, HeardName, Payload, Reply, Req
  */
 export type ConnectionState = "connecting" | "connected" | "reconnecting" | "failed" | "fallback" | "closed";
 
+/** One for all time, or what is asked for one. */
+export type TokenSource = string | ((reason: TokenReason) => Awaitable<string | null | undefined>);
+type Awaitable<T> = T | Promise<T>;
+
 /** Why a token is wanted: for a connect, because the one in use expires soon, or because the server refused it. */
 export type TokenReason = "connect" | "expiring" | "refused";
 
@@ -19,8 +24,8 @@ export interface ConnectOptions<N extends string = string> {
   url?: string | undefined;
   /** Default: `/`. */
   namespace?: N | undefined;
-  /** Asked before every connect, and when the server says that the token expires soon. */
-  token?: ((reason: TokenReason) => string | null | Promise<string | null>) | undefined;
+  /** A function is asked before every connect, and when the server says that the token expires soon. */
+  token?: TokenSource | undefined;
   policy?: PolicyName | Policy | undefined;
   /** Milliseconds between quiet tries after it failed; 0 for none. Default: 0, under HTTP fallback 30,000. */
   probe?: number | undefined;
@@ -40,6 +45,7 @@ const CONNECT_MS = 20_000;
 const PROBE_MS = 30_000;
 const FALLBACK_AFTER = 5; // tries, as the bank's client
 const MOST_WAITING = 1000;
+const LONGEST_DRAIN_MS = 60_000;
 
 /** Connects to one namespace of a server, and again after every drop. */
 export function connect<const N extends string = "/">(options: ConnectOptions<N>): Connection<N> {
@@ -64,14 +70,19 @@ export class Connection<N extends string = string> {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #opening: object | undefined;
   #token: string | null = null;
+  /** For the newest connect: who wants one meanwhile gets the same. */
+  #asking!: Promise<string | null>;
   #refused: { token: string | null } | undefined;
   #told: AtriumError | undefined;
   #drainedAt: number | undefined;
   #fallbacks = 0;
   #listeners = new Set<(state: ConnectionState) => void>();
   #waiting = new Set<() => void>();
-  /** Not in what a page loads first: few are asked anything. */
-  #answers: Promise<Answers> | undefined;
+  /** Few are asked anything. */
+  #answers = lazy(async () => {
+    const { Answers } = await import("./answers.js");
+    return new Answers(this.socket);
+  });
 
   constructor(options: ConnectOptions<N>) {
     this.#options = options;
@@ -90,7 +101,12 @@ export class Connection<N extends string = string> {
     this.socket
       .on("connect", () => this.#connected())
       .on("connect_error", (error) => this.#refusedBy(error))
-      .on("disconnect", (reason) => this.#dropped(reason))
+      .on("disconnect", (reason, details: any) => {
+        const fault = details?.context?.code ?? details?.description; // by WebSocket, by polling
+        // Of what is far above its limit the server reads nothing, and does not name the fault.
+        if (fault === 1009 || fault === 413) this.#told ??= new AtriumError("MESSAGE_TOO_BIG");
+        this.#dropped(reason);
+      })
       .on("connected", (greeting) => {
         this.userId = greeting?.user_id;
       })
@@ -98,9 +114,9 @@ export class Connection<N extends string = string> {
         this.#told = AtriumError.from(reason);
       })
       .on("server_draining", (notice) => {
-        this.#drainedAt = Date.now() + Number(notice?.reconnect_after_ms ?? 0);
+        this.#drainedAt = Date.now() + Math.min(Number(notice?.reconnect_after_ms) || 0, LONGEST_DRAIN_MS);
       })
-      .on("token_expiring", (notice) => void this.#renew(Number(notice?.expires_in ?? 60)));
+      .on("token_expiring", (notice) => void this.#renew(Number(notice?.expires_in) || 1));
     globalThis.addEventListener?.("online", this.#online);
     void this.#open("connect");
   }
@@ -172,12 +188,12 @@ export class Connection<N extends string = string> {
   ): () => void {
     const listener = (request: Request<N, E>, ack: (answer: unknown) => void) => {
       const put = { request, ack, engine: this.socket.io.engine };
-      this.#loadAnswers().then(
+      this.#answers().then(
         (answers) => answers.take(put, handler, options?.late),
-        (cause) => options?.late?.(request, new AtriumError("UNREACHABLE", String(cause), { cause })),
+        (error) => options?.late?.(request, error),
       );
     };
-    this.#loadAnswers().catch(() => {}); // while there is a network to load it from
+    this.#answers().catch(() => {}); // while there is a network to load it from
     this.socket.on<string>(event, listener);
     return () => this.socket.off<string>(event, listener);
   }
@@ -204,7 +220,8 @@ export class Connection<N extends string = string> {
 
   /** The one in use, for HTTP beside the socket; a `fresh` one where that was refused. Rejects with AtriumError. */
   async token(fresh = false): Promise<string | null> {
-    if (fresh || this.#token === null) this.#token = await this.#ask(fresh ? "refused" : "connect");
+    if (fresh) this.#token = await this.#ask("refused");
+    else this.#token ??= await this.#asking;
     return this.#token;
   }
 
@@ -217,14 +234,6 @@ export class Connection<N extends string = string> {
     };
   }
 
-  #loadAnswers(): Promise<Answers> {
-    this.#answers ??= import("./answers.js").then(({ Answers }) => new Answers(this.socket));
-    this.#answers.catch(() => {
-      this.#answers = undefined;
-    });
-    return this.#answers;
-  }
-
   // -- connecting ---------------------------------------------------------------------------------------------------
 
   async #open(reason: TokenReason): Promise<void> {
@@ -233,7 +242,8 @@ export class Connection<N extends string = string> {
     this.#opening = opening;
     let token: string | null;
     try {
-      token = await this.#ask(reason);
+      this.#asking = this.#ask(reason);
+      token = await this.#asking;
     } catch (error) {
       if (this.#opening === opening) this.#again(error as AtriumError);
       return;
@@ -262,17 +272,16 @@ export class Connection<N extends string = string> {
   }
 
   #refusedBy(cause: Error & { data?: any }): void {
-    if (!("data" in cause)) {
-      this.#again(new AtriumError("UNREACHABLE", cause.message, { cause }));
-      return;
-    }
-    const error = AtriumError.from(cause.data ?? { message: cause.message });
+    const error =
+      "data" in cause
+        ? AtriumError.from(cause.data ?? cause)
+        : new AtriumError("UNREACHABLE", (cause as Error).message, { cause });
     if (isPassing(error)) this.#again(error);
     else this.#turnedAway(error);
   }
 
   #dropped(reason: string): void {
-    if (this.#state === "closed" || reason === "io client disconnect") return;
+    if (reason === "io client disconnect") return;
     const told = this.#told;
     if (told ? !told.reconnect && !this.#tooBig() : reason === "io server disconnect") {
       this.#turnedAway(told ?? new AtriumError("DISCONNECTED"));
@@ -284,7 +293,6 @@ export class Connection<N extends string = string> {
     } else {
       this.#become("reconnecting");
       this.#later(this.#drainedAt - Date.now());
-      this.#drainedAt = undefined;
     }
   }
 
@@ -306,7 +314,6 @@ export class Connection<N extends string = string> {
   }
 
   #again(error: AtriumError): void {
-    this.#stop();
     this.error = error;
     this.#refused = undefined;
     const delay = delayBefore(this.#attempt, this.#policy);
@@ -344,7 +351,7 @@ export class Connection<N extends string = string> {
   }
 
   #online = (): void => {
-    if (this.#timer !== undefined && !this.#opening) void this.#open("connect");
+    if (this.#timer && !this.#opening) void this.#open("connect");
     else if (this.#state === "failed" && isPassing(this.error)) this.retry();
   };
 
@@ -358,7 +365,7 @@ export class Connection<N extends string = string> {
 
   async #ask(reason: TokenReason): Promise<string | null> {
     try {
-      return (await this.#options.token?.(reason)) ?? null;
+      return (await tokenFrom(this.#options.token, reason)) ?? null;
     } catch (cause) {
       throw new AtriumError("TOKEN_UNAVAILABLE", String(cause), { cause });
     }
@@ -403,4 +410,8 @@ export class Connection<N extends string = string> {
   #flush(): void {
     for (const settle of [...this.#waiting]) settle();
   }
+}
+
+export function tokenFrom(source: TokenSource | undefined, reason: TokenReason): Awaitable<string | null | undefined> {
+  return typeof source === "function" ? source(reason) : source;
 }

@@ -20,9 +20,9 @@ export class AtriumError extends Error {
   /** Of an `error` object as acks, events, refused connects and HTTP carry it. */
   static from(wire: unknown, code = "REFUSED"): AtriumError {
     const { code: named, message, retry_after, close_code, details, reconnect } = (wire ?? {}) as Partial<WireError>;
-    const wait = typeof retry_after === "number" && retry_after > 0;
+    const wait = Number(retry_after);
     return new AtriumError(typeof named === "string" ? named : code, message, {
-      retryAfter: wait ? Math.min(retry_after, MOST_MS) : undefined,
+      retryAfter: wait > 0 ? Math.min(wait, MOST_MS) : undefined,
       closeCode: close_code,
       details,
       reconnect,
@@ -65,11 +65,8 @@ export type ClientCode =
 
 /** Whether the same may well succeed a little later; all else is refused for good. */
 export function isPassing(error: unknown): boolean {
-  return error instanceof AtriumError && PASSING.has(error.code);
+  return error instanceof AtriumError && PASSING.test(error.code);
 }
 
-const PASSING = new Set(
-  "NOT_CONNECTED CONNECTION_LOST TIMEOUT UNREACHABLE TOKEN_UNAVAILABLE RATE_LIMITED SERVER_FULL GOING_AWAY HEARTBEAT_LOST INTERNAL".split(
-    " ",
-  ),
-);
+const PASSING =
+  /^(NOT_CONNECTED|CONNECTION_LOST|TIMEOUT|UNREACHABLE|TOKEN_UNAVAILABLE|RATE_LIMITED|SERVER_FULL|GOING_AWAY|HEARTBEAT_LOST|INTERNAL)$/;

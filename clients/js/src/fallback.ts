@@ -17,6 +17,17 @@ const POLL_MS = 3000;
 const PAGE = 200;
 const AGAIN = 5; // of so many polls one asks for what may have changed, too
 const OVERLAP = 50; // messages that may have
+const NOT_STORED = new Set<string | undefined>(["FORBIDDEN", "RATE_LIMITED"]); // of all else it may be
+
+/** Who it is for. */
+interface Owner {
+  /** The newest message that it knows; undefined where none is. */
+  last(): number | undefined;
+  /** In whose name it may send from now on. */
+  start(userId: string | undefined): void;
+  /** What is new; now and then the session, and the newest messages again: they may have changed. */
+  told(page: Page): void;
+}
 
 /** A session over HTTP: while there is no socket, and for its past. */
 export class Fallback {
@@ -26,25 +37,21 @@ export class Fallback {
   #path: string;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #running: object | undefined;
-  #last: (() => number | undefined) | undefined;
-  #banked: string | undefined;
-  #told: ((page: Page) => void) | undefined;
+  #owner: Owner;
+  /** What was said the bank's way, and the newest message before it: that way knows no such ids. */
+  #banked: { id: string; after: number } | undefined;
   #polls = 0;
 
-  constructor(connection: Connection<"/chat">, sessionId: string, pollMs = POLL_MS) {
+  constructor(connection: Connection<"/chat">, sessionId: string, pollMs = POLL_MS, owner: Owner) {
     this.#connection = connection;
     this.#sessionId = sessionId;
     this.#pollMs = pollMs;
+    this.#owner = owner;
     this.#path = `/api/chat/sessions/${encodeURIComponent(sessionId)}`;
   }
 
-  /**
-   * Tells what is new, beginning with the newest messages there are, until `stop`. At first and now and then it tells the
-   * session and the newest messages again: they may have changed.
-   */
-  start(last: () => number | undefined, told: (page: Page) => void): void {
-    this.#last = last;
-    this.#told = told;
+  /** Tells who the user is, and what is new, beginning with the newest messages there are, until `stop`. */
+  start(): void {
     this.#polls = 0;
     void this.#poll({});
   }
@@ -59,19 +66,31 @@ export class Fallback {
     if (file_id) throw new AtriumError("NOT_CONNECTED");
     const body = { client_message_id, content, ...(metadata && { metadata }) };
     const say = () => http(this.#connection, "POST", `${this.#path}/messages`, body);
+    const banked = this.#banked?.id === client_message_id ? this.#banked : undefined;
     try {
-      return (this.#banked === client_message_id && (await this.#find(content))) || (await say());
+      return (banked && (await this.#find(content, banked.after))) ?? (await say());
     } catch (error) {
       if (!isNew || codeOf(error) !== "FORBIDDEN") throw error;
     }
-    this.#banked = client_message_id; // it knows no such ids: whether it was said must be looked up
+    const after = banked?.after ?? (await this.#messages("limit=1")).at(-1)?.seq ?? 0;
+    this.#banked = { id: client_message_id, after };
+    let refusal: unknown;
     try {
       const asked = { session_id: this.#sessionId, user_message: content };
       await http(this.#connection, "POST", "/api/v1/chat/message", asked);
     } catch (error) {
-      if (codeOf(error) !== "CONFLICT") throw error; // the session is there, and nobody answers in it
+      if (NOT_STORED.has(codeOf(error))) throw error;
+      refusal = error; // of its answer, perhaps
     }
-    return (await this.#find(content)) ?? (await say());
+    const sent = await this.#find(content, after);
+    if (sent) return sent;
+    if (refusal && codeOf(refusal) !== "CONFLICT") throw refusal;
+    return say(); // the session is there, and nobody answers in it
+  }
+
+  /** Who says what is said: as the token has it, which nobody verified. Rejects where there is no token to be had. */
+  async user(): Promise<string | undefined> {
+    return subjectOf(await this.#connection.token()) ?? this.#connection.userId;
   }
 
   read(seq: number): Promise<unknown> {
@@ -108,10 +127,21 @@ export class Fallback {
     return http(this.#connection, "GET", this.#path);
   }
 
-  async #find(content: string): Promise<Sent | undefined> {
-    const page = await http(this.#connection, "GET", `${this.#path}/messages?limit=${PAGE}`).catch(() => undefined);
-    const message = (page?.messages as ChatMessage[] | undefined)?.findLast(
-      (each) => each.sender_type === "user" && each.content === content,
+  /** None where the session is not there yet. */
+  async #messages(query: string): Promise<ChatMessage[]> {
+    try {
+      return (await http(this.#connection, "GET", `${this.#path}/messages?${query}`)).messages;
+    } catch (error) {
+      if (codeOf(error) === "FORBIDDEN") return [];
+      throw error;
+    }
+  }
+
+  /** This user's first that says so, behind number `after`. */
+  async #find(content: string, after: number): Promise<Sent | undefined> {
+    const userId = await this.user();
+    const message = (await this.#messages(`limit=${PAGE}&after=${after}`)).find(
+      (each) => each.sender_type === "user" && each.sender_id === userId && each.content === content,
     );
     return (
       message && { message_id: message.message_id, seq: message.seq, created_at: message.created_at, status: "sent" }
@@ -123,13 +153,18 @@ export class Fallback {
     this.#running = running;
     let more = false;
     try {
-      const last = this.#last?.();
+      if (!this.#polls) {
+        const userId = await this.user();
+        if (this.#running !== running) return;
+        this.#owner.start(userId);
+      }
+      const last = this.#owner.last();
       const isAgain = this.#polls++ % AGAIN === 0;
       const after = last === undefined ? "" : `&after=${isAgain ? Math.max(0, last - OVERLAP) : last}`;
       const page = await http(this.#connection, "GET", `${this.#path}/messages?limit=${PAGE}${after}`);
       const session = isAgain || last === undefined ? await this.#session() : undefined;
       if (this.#running !== running) return;
-      this.#told?.({ messages: page.messages, session });
+      this.#owner.told({ messages: page.messages, session });
       more = after !== "" && page.has_more;
     } catch {
       // It is away, or not made yet: the next poll will tell
@@ -140,4 +175,14 @@ export class Fallback {
 
 function codeOf(error: unknown): string | undefined {
   return error instanceof AtriumError ? error.code : undefined;
+}
+
+function subjectOf(token: string | null): string | undefined {
+  try {
+    const claims = atob(token?.split(".")[1]?.replaceAll("-", "+").replaceAll("_", "/") ?? "");
+    const { sub } = JSON.parse(new TextDecoder().decode(Uint8Array.from(claims, (each) => each.charCodeAt(0))));
+    return typeof sub === "string" ? sub : undefined;
+  } catch {
+    return undefined;
+  }
 }

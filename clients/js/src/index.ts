@@ -13,6 +13,7 @@ export {
   type ConnectOptions,
   connect,
   type TokenReason,
+  type TokenSource,
 } from "./connection.js";
 export { AtriumError, type ClientCode, isPassing } from "./errors.js";
 export {

@@ -41,6 +41,7 @@ export class Monitor extends Store<MonitorSnapshot> {
   #equipment: readonly Equipment[] = [];
   #timestamp: string | undefined;
   #alarms = new Map<string, EquipmentAlarm>();
+  #meanwhile: AlarmNotice[] | undefined; // while alarms are listed: what the list may not know
   #filter: MonitorFilter | undefined;
   #listeners = new Set<(notice: AlarmNotice) => void>();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -83,6 +84,11 @@ export class Monitor extends Store<MonitorSnapshot> {
     await this.connection.call("alarm_unshelve", { alarm_id: alarmId });
   }
 
+  /** Lists the alarms anew, as on connecting: those that are raised on the shelf are not told. */
+  async refresh(): Promise<void> {
+    if (this.connection.state === "connected") await this.#list();
+  }
+
   retry(): void {
     this.connection.retry();
   }
@@ -120,31 +126,41 @@ export class Monitor extends Store<MonitorSnapshot> {
 
   /** Alarms are told only as they change. */
   async #list(): Promise<void> {
+    clearTimeout(this.#timer);
+    const meanwhile: AlarmNotice[] = [];
+    this.#meanwhile = meanwhile;
     try {
       const { alarms } = await this.connection.call("alarms", { state: "active" });
+      if (this.#meanwhile !== meanwhile) return; // a newer list is on its way
       this.#alarms = new Map(alarms.map((alarm) => [alarm.alarm_id, alarm]));
+      for (const notice of meanwhile) this.#apply(notice);
       this.changed();
     } catch (error) {
-      if ((error as AtriumError).code === "NOT_FOUND") return; // none are kept there
-      this.#timer = setTimeout(() => {
-        if (this.connection.state === "connected") void this.#list();
-      }, RETRY_MS);
+      if (this.#meanwhile !== meanwhile || (error as AtriumError).code === "NOT_FOUND") return; // none are kept there
+      this.#timer = setTimeout(() => void this.refresh(), RETRY_MS);
+    } finally {
+      if (this.#meanwhile === meanwhile) this.#meanwhile = undefined;
     }
   }
 
   #noticed(notice: AlarmNotice): void {
-    const { state, status: _, previous_status: __, timestamp, by, comment, ...alarm } = notice;
-    if (state === "cleared") {
-      this.#alarms.delete(alarm.alarm_id);
-    } else {
-      const known = { ...UNTOUCHED, ...this.#alarms.get(alarm.alarm_id), shelved_until: null, ...alarm };
-      if (state === "acknowledged") {
-        Object.assign(known, { acknowledged_at: timestamp, acknowledged_by: by, acknowledge_comment: comment ?? null });
-      }
-      if (state === "shelved") Object.assign(known, { shelved_by: by, shelve_comment: comment ?? null });
-      this.#alarms.set(alarm.alarm_id, known);
-    }
+    this.#meanwhile?.push(notice);
+    this.#apply(notice);
     this.changed();
     tell(this.#listeners, notice);
+  }
+
+  #apply(notice: AlarmNotice): void {
+    const { state, status: _, previous_status: __, timestamp, by, comment, cleared_at, ...alarm } = notice;
+    if (state === "cleared" || cleared_at !== undefined) {
+      this.#alarms.delete(alarm.alarm_id);
+      return;
+    }
+    const known = { ...UNTOUCHED, ...this.#alarms.get(alarm.alarm_id), shelved_until: null, ...alarm };
+    if (state === "acknowledged") {
+      Object.assign(known, { acknowledged_at: timestamp, acknowledged_by: by, acknowledge_comment: comment ?? null });
+    }
+    if (state === "shelved") Object.assign(known, { shelved_by: by, shelve_comment: comment ?? null });
+    this.#alarms.set(alarm.alarm_id, known);
   }
 }

@@ -1,5 +1,5 @@
 import { AtriumError, isPassing } from "./errors.js";
-import type { Sent } from "./types.js";
+import type { ChatMessage, Sent } from "./types.js";
 
 /** What was said and is not acked: it is sent until it is, with the same `client_message_id`. */
 export interface PendingMessage {
@@ -9,7 +9,8 @@ export interface PendingMessage {
   /** Of a file that was uploaded before. */
   file_id?: string;
   created_at: string;
-  user_id?: string;
+  /** Unknown only until there is a token, or a connection. */
+  user_id?: string | undefined;
   /** It was refused for good; `retry` or `discard` it. */
   error?: AtriumError | undefined;
 }
@@ -51,7 +52,7 @@ export class Outbox {
     this.#storage = storage;
     this.#deliver = deliver;
     this.#changed = changed;
-    this.#entries = this.#stored().map((message) => ({ message }));
+    if (storage) this.#entries = this.#stored(storage).map((message) => ({ message }));
   }
 
   /** In the order of sending, but for those that are seen as messages already. */
@@ -64,7 +65,7 @@ export class Outbox {
     if (this.#entries.length >= MOST) {
       return Promise.reject(new AtriumError("LIMIT_EXCEEDED"));
     }
-    const entry: Entry = { message: { ...message, ...(this.#userId && { user_id: this.#userId }) } };
+    const entry: Entry = { message: { ...message, user_id: this.#userId } };
     const sent = new Promise<Sent>((resolve, reject) => {
       entry.settle = { resolve, reject };
     });
@@ -78,8 +79,7 @@ export class Outbox {
 
   retry(id: string): void {
     const entry = this.#find(id);
-    if (!entry) return;
-    this.#mark(entry);
+    if (entry) this.#mark(entry, { error: undefined });
     void this.#next();
   }
 
@@ -90,9 +90,16 @@ export class Outbox {
     this.#remove(entry);
   }
 
+  /** This user's from now on, with what was written since the page was loaded, before anybody knew by whom. */
+  know(userId: string | undefined): void {
+    this.#userId = userId;
+    for (const entry of this.#entries) if (!entry.message.user_id) this.#mark(entry, { user_id: userId });
+    this.#changed();
+  }
+
   /** From now on, until `pause`, in this user's name. */
   start(userId: string | undefined): void {
-    this.#userId = userId;
+    this.know(userId);
     this.#open = true;
     this.#tries = 0;
     void this.#next();
@@ -103,10 +110,10 @@ export class Outbox {
     clearTimeout(this.#timer);
   }
 
-  /** A message of this user was told: if it is the one being sent, its ack is still to come. */
-  see(content: string): void {
+  /** If a message that was told is the one being sent, its ack is still to come. */
+  see({ sender_id, content }: ChatMessage): void {
     const entry = this.#sending;
-    if (entry?.message.content === content) entry.seen = true;
+    if (entry?.message.content === content && sender_id === this.#userId) entry.seen = true;
   }
 
   #find(id: string): Entry | undefined {
@@ -114,7 +121,7 @@ export class Outbox {
   }
 
   #mine(): Entry[] {
-    return this.#entries.filter(({ message }) => !message.user_id || !this.#userId || message.user_id === this.#userId);
+    return this.#entries.filter(({ message }) => message.user_id === this.#userId);
   }
 
   async #next(): Promise<void> {
@@ -136,7 +143,7 @@ export class Outbox {
         wait = Math.max(error.retryAfter ?? 0, Math.min(LONGEST_WAIT_MS, 500 * 2 ** this.#tries++));
       } else {
         this.#tries = 0;
-        this.#mark(entry, error);
+        this.#mark(entry, { error });
         entry.settle?.reject(error);
       }
     }
@@ -146,8 +153,8 @@ export class Outbox {
   }
 
   /** Of what was refused that is kept too: a reload does not say it again. */
-  #mark(entry: Entry, error?: AtriumError): void {
-    entry.message = { ...entry.message, error };
+  #mark(entry: Entry, change: Partial<PendingMessage>): void {
+    entry.message = { ...entry.message, ...change };
     this.#store(entry.message);
     this.#changed();
   }
@@ -167,16 +174,16 @@ export class Outbox {
     } catch {}
   }
 
-  #stored(): PendingMessage[] {
+  #stored(storage: MessageStorage): PendingMessage[] {
     const found: PendingMessage[] = [];
-    for (let index = 0; index < (this.#storage?.length ?? 0); index++) {
+    for (let index = 0; index < storage.length; index++) {
       try {
-        const key = this.#storage?.key(index) ?? "";
+        const key = storage.key(index) ?? "";
         if (!key.startsWith(this.#prefix)) continue;
-        const message = JSON.parse(this.#storage?.getItem(key) ?? "");
-        if (!message.content || this.#prefix + message.client_message_id !== key) continue;
+        const message = JSON.parse(storage.getItem(key) ?? "");
         message.error &&= AtriumError.from(message.error);
-        found.push(message);
+        const isKnown = message.content && message.user_id; // else it is not known who wrote it
+        if (isKnown && key === this.#prefix + message.client_message_id) found.push(message);
       } catch {
         // Somebody else wrote that
       }

@@ -127,7 +127,8 @@ export interface Events {
       disconnecting_reason: DisconnectingReason;
       /**
        * An alarm was raised, cleared, or somebody (`by`) did something about it. `flapping`: it comes and goes too
-       * often to be told each time; `occurrences` counts.
+       * often to be told each time; `occurrences` counts. One that is raised on the shelf is not told, but that it is
+       * over. `cleared_at`: it is over, whatever was done about it now.
        */
       equipment_alarm: MonitorEquipmentAlarm;
       /**
@@ -271,6 +272,7 @@ export type Ack = Record<string, never>;
  * - `INVALID_MESSAGE`: The message is not valid
  * - `LIMIT_EXCEEDED`: Too many at once
  * - `MESSAGE_TOO_BIG`: The message is too big
+ * - `NODE_SILENT`: A node did not answer in time
  * - `NOT_FOUND`: Not found
  * - `NO_DATA`: There is no data to answer from
  * - `ORIGIN_REFUSED`: This origin may not connect
@@ -300,6 +302,7 @@ export type ErrorCode =
   | "INVALID_MESSAGE"
   | "LIMIT_EXCEEDED"
   | "MESSAGE_TOO_BIG"
+  | "NODE_SILENT"
   | "NOT_FOUND"
   | "NO_DATA"
   | "ORIGIN_REFUSED"
@@ -1085,7 +1088,8 @@ export interface MonitorTags {
 
 /**
  * An alarm was raised, cleared, or somebody (`by`) did something about it. `flapping`: it comes and goes too often
- * to be told each time; `occurrences` counts.
+ * to be told each time; `occurrences` counts. One that is raised on the shelf is not told, but that it is over.
+ * `cleared_at`: it is over, whatever was done about it now.
  */
 export interface MonitorEquipmentAlarm {
   alarm_id: string;
@@ -1099,6 +1103,7 @@ export interface MonitorEquipmentAlarm {
   occurrences: number;
   timestamp: string;
   raised_at: string;
+  cleared_at?: string;
   shelved_until?: string;
   by?: string;
   comment?: string;

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { type Channel, type ChannelOptions, type ChannelSnapshot, openChannel } from "./channel.js";
-import { type Connection, type ConnectionState, type ConnectOptions, connect } from "./connection.js";
+import { type Connection, type ConnectionState, type ConnectOptions, connect, tokenFrom } from "./connection.js";
 import type { AtriumError } from "./errors.js";
 import { type Monitor, type MonitorOptions, type MonitorSnapshot, openMonitor } from "./monitor.js";
 import { type ChatSession, openSession } from "./session.js";
@@ -99,7 +99,7 @@ function useOpened<T extends { close(): void }, O>(
 }
 
 function tokenOf(newest: { current: Pick<ConnectOptions, "token"> | null }): Pick<ConnectOptions, "token"> {
-  return { token: (reason) => newest.current?.token?.(reason) ?? null };
+  return { token: (reason) => tokenFrom(newest.current?.token, reason) };
 }
 
 function useStore<S>(

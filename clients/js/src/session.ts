@@ -1,6 +1,7 @@
 import type { Connection, ConnectionState } from "./connection.js";
-import { AtriumError, isPassing } from "./errors.js";
+import { type AtriumError, isPassing } from "./errors.js";
 import type { Fallback } from "./fallback.js";
+import { lazy } from "./lazy.js";
 import { Outbox, type PendingMessage } from "./outbox.js";
 import type { Events } from "./protocol.js";
 import { Sequence } from "./sequence.js";
@@ -49,9 +50,7 @@ export class ChatSession extends Store<SessionSnapshot> {
   #listeners = new Set<MessageListener>();
   #replaying = false;
   #sequence = new Sequence<ChatMessage>((message) => this.#append(message));
-  /** Not in what a page loads first. */
-  #fallback: Promise<Fallback> | undefined;
-  #pollInterval: number | undefined;
+  #http: () => Promise<Fallback>;
   #here: { session_id: string };
   #stops: (() => void)[];
 
@@ -98,11 +97,20 @@ export class ChatSession extends Store<SessionSnapshot> {
       }),
       on("system", (event) => this.#happened(event)),
     ];
-    this.#pollInterval = options.pollInterval;
-    if (options.fallback !== false) {
-      this.#stops.push(connection.allowFallback());
-      this.#http().catch(() => {}); // while there is a network to load it from
-    }
+    this.#http = lazy(async () => {
+      const { Fallback } = await import("./fallback.js");
+      return new Fallback(connection, sessionId, options.pollInterval, {
+        last: () => this.#sequence.last,
+        start: (userId) => this.#outbox.start(userId),
+        told: ({ messages, session = this.#session }) => {
+          this.#session = session;
+          this.#hear(messages);
+        },
+      });
+    });
+    if (options.fallback !== false) this.#stops.push(connection.allowFallback());
+    // At once: while there is a network to load it from. Where it is in vain the server will say.
+    this.#tryHttp(async (fallback) => this.#outbox.know(await fallback.user()));
     this.#follow(connection.state);
   }
 
@@ -225,7 +233,6 @@ export class ChatSession extends Store<SessionSnapshot> {
     this.#joining = undefined;
     if (state === "fallback") {
       this.#status = state;
-      this.#goOn();
       this.#startPolling();
     } else if (state === "failed" && !isPassing(this.connection.error)) {
       this.#fail(this.connection.error);
@@ -298,47 +305,21 @@ export class ChatSession extends Store<SessionSnapshot> {
     if (this.#status === "fallback") return (await this.#http()).send(message, !this.#session);
     const { client_message_id, content, metadata, file_id } = message;
     const said = { ...this.#here, client_message_id };
-    const sent: Promise<Sent> = file_id
+    return file_id
       ? this.connection.call("file", { ...said, file_id, message: content })
       : this.connection.call("message", { ...said, content, ...(metadata && { metadata }) });
-    const { socket } = this.connection;
-    let fault: unknown;
-    const ended = (_: unknown, details: any) => {
-      fault = details?.context?.code ?? details?.description; // by WebSocket, by polling
-    };
-    socket.on("disconnect", ended);
-    return sent
-      .catch((error) => {
-        // Of one that is far above its limit the server reads nothing, and does not name the fault.
-        throw fault === 1009 || fault === 413 ? new AtriumError("MESSAGE_TOO_BIG") : error;
-      })
-      .finally(() => socket.off("disconnect", ended));
   }
 
-  #http(): Promise<Fallback> {
-    this.#fallback ??= import("./fallback.js").then(
-      ({ Fallback }) => new Fallback(this.connection, this.sessionId, this.#pollInterval),
-      () => {
-        this.#fallback = undefined;
-        throw new AtriumError("UNREACHABLE");
-      },
-    );
-    return this.#fallback;
+  #tryHttp(use: (fallback: Fallback) => unknown): void {
+    this.#http()
+      .then(use)
+      .catch(() => {});
   }
 
   #startPolling(): void {
     this.#http().then(
-      (fallback) => {
-        if (this.#status !== "fallback") return;
-        fallback.start(
-          () => this.#sequence.last,
-          ({ messages, session = this.#session }) => {
-            this.#session = session;
-            this.#hear(messages);
-          },
-        );
-      },
-      () => this.#later(RETRY_MS, () => this.#startPolling()),
+      (fallback) => fallback.start(),
+      () => this.#status === "fallback" && this.#later(RETRY_MS, () => this.#startPolling()),
     );
   }
 
@@ -346,10 +327,7 @@ export class ChatSession extends Store<SessionSnapshot> {
   #stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#fallback?.then(
-      (fallback) => fallback.stop(),
-      () => {},
-    );
+    this.#tryHttp((fallback) => fallback.stop());
   }
 
   // -- messages -----------------------------------------------------------------------------------------------------
@@ -388,7 +366,7 @@ export class ChatSession extends Store<SessionSnapshot> {
     if (this.#messages.length > this.#most) {
       this.#messages.splice(0, Math.ceil(this.#most / 10)); // seldom
     }
-    if (message.sender_id === this.connection.userId) this.#outbox.see(message.content);
+    this.#outbox.see(message);
     this.#typing.delete(message.sender_id);
     this.#streams.drop(message.message_id);
     tell(this.#listeners, message, this.#replaying);
@@ -417,10 +395,7 @@ export class ChatSession extends Store<SessionSnapshot> {
         if (this.#session) this.#session = change(this.#session);
         this.changed();
       };
-      this.#http().then(
-        (fallback) => fallback.happened(told, update),
-        () => {},
-      );
+      this.#tryHttp((fallback) => fallback.happened(told, update));
     }
   }
 }

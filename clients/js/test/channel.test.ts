@@ -179,6 +179,47 @@ test("said before the ack, and told in it: once", async () => {
   expect(numbers(told)).toEqual([1, 2, 3]);
 });
 
+test("a number far ahead of all others is asked for once, and then forgotten", async () => {
+  const name = fresh();
+  const connection = connected(server, "/trading", { recovery: false });
+  const channel = opened(connection, name);
+  await publish(name, 1, 1);
+  await until(() => channel.told.length === 1);
+  const asks = hold(connection);
+  asks.release();
+  const socket = connection.socket as unknown as { onevent(packet: { data: unknown[] }): void };
+  const told = { channel: name, timestamp: "", data: { n: 0 } };
+  for (const seq of [1e9, 1.5]) socket.onevent({ data: ["news", { ...told, seq }] });
+  await until(() => asks.answered === 1);
+  await publish(name, 2, 2);
+  await new Promise((resolve) => setTimeout(resolve, 1500)); // five times as long as a gap is waited for
+  expect(asks.asked).toBe(1);
+  expect(numbers(channel.told)).toEqual([1, 2]);
+  cut(connection);
+  await publish(name, 3, 3);
+  await until(() => channel.told.length === 3);
+  expect(channel.snapshot()).toMatchObject({ seq: 3, missed: 0 });
+});
+
+test("a number far ahead, of a channel that conflates: the newest is known again after a drop", async () => {
+  const connection = connected(server, "/trading", { recovery: false });
+  const channel = opened(connection, "ticks:*");
+  await subscribed(channel);
+  await publish("ticks:JJJ", 1, 1);
+  await until(() => channel.snapshot().newest.has("ticks:JJJ"));
+  const asks = hold(connection);
+  asks.release();
+  cut(connection);
+  await until(() => asks.answered === 1); // now its count is known
+  const socket = connection.socket as unknown as { onevent(packet: { data: unknown[] }): void };
+  const told = { channel: "ticks:JJJ", timestamp: "", data: { n: 0, symbol: "JJJ" } };
+  socket.onevent({ data: ["news", { ...told, seq: 1e9 }] });
+  cut(connection);
+  await until(() => asks.answered === 2);
+  await publish("ticks:JJJ", 2, 2);
+  await until(() => channel.snapshot().newest.get("ticks:JJJ")?.data.n === 2);
+});
+
 describe("a server that starts anew", () => {
   let mortal: Server;
   beforeAll(async () => {

@@ -138,6 +138,31 @@ describe("drops", () => {
   });
 });
 
+test.each([1e15, "1e400", "soon", -5])(
+  "a drain that says to come back after %s ms: a minute at most",
+  async (after) => {
+    const timers: unknown[] = [];
+    const later = globalThis.setTimeout;
+    const connection = connected(server, "/trading", { policy: { delays: [] } });
+    await reached(connection, "connected");
+    const socket = connection.socket as unknown as { onevent(packet: { data: unknown[] }): void };
+    socket.onevent({ data: ["server_draining", { reconnect_after_ms: after }] });
+    globalThis.setTimeout = ((run: () => void, ms?: number) => {
+      timers.push(ms);
+      return later(run, ms);
+    }) as typeof setTimeout;
+    onTestFinished(() => {
+      globalThis.setTimeout = later;
+    });
+    const dropped = new Promise((resolve) => connection.onState(resolve));
+    connection.socket.io.engine.close();
+    await dropped;
+    const [wait] = timers.slice(-1);
+    expect(wait).toBeGreaterThanOrEqual(0);
+    expect(wait).toBeLessThanOrEqual(60_000);
+  },
+);
+
 describe("policies", () => {
   test("the monitor's gives up after five tries, three seconds apart", async () => {
     const { policies } = await import("../src/index.js");
@@ -232,6 +257,23 @@ describe("tokens", () => {
     expect(reasons.at(-1)).toBe("refused");
     expect(reasons.slice(1, -1).every((reason) => reason === "expiring")).toBe(true);
   }, 50_000);
+
+  test("one that is a string is used for all connects, and refused for good", async () => {
+    const connection = connected(server, "/chat", { token: token("dora") });
+    await reached(connection, "connected");
+    await until(() => connection.userId === "dora");
+    const wrong = connected(server, "/chat", { token: "garbage" });
+    await reached(wrong, "failed");
+    expect(wrong.error?.code).toBe("TOKEN_INVALID");
+  });
+
+  test("who wants one while a connect asks for it gets the same", async () => {
+    let asked = 0;
+    const connection = connected(server, "/chat", { token: async () => token(`user-${++asked}`) });
+    const [one, other] = await Promise.all([connection.token(), connection.token()]);
+    await reached(connection, "connected");
+    expect([one === other, asked]).toEqual([true, 1]);
+  });
 
   test("a function that fails is asked again", async () => {
     let asked = 0;

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { type AlarmNotice, type Monitor, type MonitorOptions, openMonitor } from "../src/index.js";
 import { cut, until } from "./support/clients.js";
 import { Server, token } from "./support/server.js";
@@ -78,4 +78,52 @@ test("alarms: those that are open, and what becomes of them", async () => {
   await until(
     () => !same() || notices.every(({ alarm_id, state }) => alarm_id !== alarm.alarm_id || state !== "cleared"),
   );
+});
+
+test("one on the shelf goes when it is over, and stays away whatever is done about it then", async () => {
+  const operator = opened(server, { token: () => token("olga", { roles: ["operator"] }) });
+  const watcher = opened(server);
+  const notices: AlarmNotice[] = [];
+  watcher.onAlarm((notice) => notices.push(notice));
+  const heard = (id: string, state: AlarmNotice["state"]) =>
+    until(() => notices.find((each) => each.alarm_id === id && each.state === state), 25_000);
+  const { alarm_id } = await until(
+    () => notices.find(({ state, kind }) => state === "raised" && kind === "error"),
+    50_000,
+  );
+  const same = () => watcher.snapshot().alarms.find((each) => each.alarm_id === alarm_id);
+  await operator.shelve(alarm_id, 5);
+  await heard(alarm_id, "shelved");
+  expect(same()?.shelved_by).toBe("olga");
+  const over = await heard(alarm_id, "cleared");
+  expect([over.shelved_until, over.cleared_at]).toEqual([expect.any(String), expect.any(String)]);
+  expect(same()).toBeUndefined();
+  await operator.acknowledge(alarm_id);
+  await heard(alarm_id, "acknowledged");
+  expect(same()).toBeUndefined();
+}, 90_000);
+
+test("what is told while alarms are listed is not forgotten", async () => {
+  const monitor = opened(server);
+  await until(() => monitor.snapshot().status === "connected");
+  const seen = { equipment_code: "c", equipment_name: null, kind: "error", flapping: false, occurrences: 1 } as const;
+  const at = "2026-11-22T00:00:00.000Z";
+  const notice = (alarm_id: string, state: "raised" | "cleared"): AlarmNotice => {
+    const over = state === "cleared" ? { cleared_at: at } : {};
+    return { ...seen, alarm_id, state, status: null, previous_status: null, timestamp: at, raised_at: at, ...over };
+  };
+  const hear = (...told: AlarmNotice[]) => {
+    for (const each of told)
+      for (const listener of monitor.connection.socket.listeners("equipment_alarm")) listener(each);
+  };
+  const ids = () => monitor.snapshot().alarms.map(({ alarm_id }) => alarm_id);
+  await monitor.refresh();
+  const call = vi.spyOn(monitor.connection, "call");
+  const { state: _, status: __, previous_status: ___, timestamp: ____, ...old } = notice("old", "raised");
+  call.mockImplementationOnce(async () => {
+    hear(notice("new", "raised"), notice("old", "cleared"));
+    return { alarms: [old] } as never;
+  });
+  await monitor.refresh();
+  expect(ids()).toEqual(["new"]);
 });

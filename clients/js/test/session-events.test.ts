@@ -164,6 +164,21 @@ describe("what is too big", () => {
   });
 });
 
+test("over HTTP, what is stored counts as sent, though its answer broke", async () => {
+  const environ = { CONFIG_DIR: join(home, "config"), PYTHONPATH: `${ROOT}:${home}`, CHAT_DEFAULT_AGENT: "1" };
+  const answering = await Server.start(environ);
+  onTestFinished(() => answering.remove());
+  const relay = await Relay.to(answering);
+  relay.refuses = (head) => head.includes("/socket.io");
+  const connection = connected(relay, "/chat", { policy: { delays: [10] } });
+  const session = openSession(connection, fresh(), { pollInterval: 20 });
+  onTestFinished(() => session.close());
+  expect((await session.send("break")).seq).toBe(1);
+  await until(() => session.snapshot().messages.length > 0);
+  expect(session.snapshot().messages.map(({ content }) => content)).toEqual(["break"]);
+  expect(session.snapshot().pending).toEqual([]);
+});
+
 test("over HTTP, what is edited and deleted, and what became of the session", async () => {
   const relay = await Relay.to(server);
   const other = await opened(connected(server, "/chat", admin), fresh());

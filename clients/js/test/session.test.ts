@@ -75,6 +75,29 @@ function streamed(session: ChatSession): Set<string> {
   return seen;
 }
 
+/** Who wrote what is kept, as far as that is known. */
+function stamps(storage: MemoryStorage): (string | undefined)[] {
+  return Array.from({ length: storage.length }, (_, index) => {
+    const item = storage.getItem(storage.key(index) ?? "") ?? "";
+    return JSON.parse(item).user_id;
+  });
+}
+
+/** What is asked of a server by HTTP is done by `instead`, where that has an answer or throws. */
+function intercept(
+  { url: base }: { url: string },
+  instead: (path: string, method: string) => Promise<Response | undefined>,
+): void {
+  const real = globalThis.fetch;
+  onTestFinished(() => {
+    globalThis.fetch = real;
+  });
+  globalThis.fetch = async (url, init) => {
+    const { origin, pathname } = new URL(String(url));
+    return (origin === base && (await instead(pathname, init?.method ?? "GET"))) || real(url, init);
+  };
+}
+
 /** As if the server had said it. */
 function lie(connection: Connection<any>, event: string, payload: unknown): void {
   const socket = connection.socket as unknown as { onevent(packet: { data: unknown[] }): void };
@@ -120,6 +143,7 @@ describe("saying", () => {
     const before = opened(offline, id, { storage, fallback: false });
     before.send("first").catch(() => {});
     before.send("second").catch(() => {});
+    await until(() => stamps(storage).every((userId) => userId === "alice"));
     before.close();
     offline.close();
     expect(storage.length).toBe(2);
@@ -147,6 +171,50 @@ describe("saying", () => {
     expect(contents(other)).toEqual(["mine", "his"]);
     expect(storage.length).toBe(1);
     expect(other.snapshot().pending).toEqual([]);
+  });
+
+  test("nor what was left before anybody was connected", async () => {
+    const storage = new MemoryStorage();
+    const id = fresh();
+    const offline = connected({ url: server.url }, "/chat", {
+      socket: { path: "/nowhere/" },
+      token: () => token("박지민"),
+    });
+    const before = opened(offline, id, { storage, fallback: false });
+    before.send("private").catch(() => {});
+    await until(() => stamps(storage)[0] === "박지민");
+    before.close();
+    offline.close();
+    storage.setItem(
+      `atrium:${server.url}:${id}:1`,
+      JSON.stringify({ client_message_id: "1", content: "of nobody", created_at: "" }),
+    );
+    const other = opened(connected(server, "/chat"), id, { storage });
+    expect(other.snapshot().pending).toEqual([]);
+    await other.send("hers");
+    expect(contents(other)).toEqual(["hers"]);
+    expect(storage.length).toBe(2);
+  });
+
+  test("nor over HTTP, by one who never was connected", async () => {
+    const storage = new MemoryStorage();
+    const relay = await Relay.to(server);
+    const id = fresh();
+    const first = opened(connected(relay, "/chat", { token: () => token("carol") }), id, { storage });
+    await joined(first);
+    relay.refuses = () => true;
+    relay.cut();
+    await reached(first.connection, "reconnecting");
+    first.send("private").catch(() => {});
+    first.close();
+    first.connection.close();
+    relay.refuses = (head) => head.includes("/socket.io");
+    const admin = { token: () => token("bob", { roles: ["admin"] }), policy: { delays: [10] } };
+    const other = opened(connected(relay, "/chat", admin), id, { storage, pollInterval: 50 });
+    await other.send("his");
+    await until(() => other.told.length > 0);
+    expect(contents(other)).toEqual(["his"]);
+    expect(stamps(storage)).toEqual(["carol"]);
   });
 
   test("what is refused stays, to be tried again or discarded", async () => {
@@ -430,6 +498,31 @@ describe("over HTTP", () => {
     expect((await sent).seq).toBe(1);
     await until(() => session.told.length === 1);
     expect(witness.told.length).toBe(1);
+  });
+
+  test("another's words, and one's own of before, are not what the bank's way was told", async () => {
+    const relay = await Relay.to(server);
+    relay.refuses = (head) => head.includes("/socket.io");
+    const other = await bob(fresh());
+    const id = other.sessionId;
+    await server.post(
+      `/api/chat/sessions/${id}/participants`,
+      { user_id: "alice" },
+      token("bob", { roles: ["admin"] }),
+    );
+    await server.post(`/api/chat/sessions/${id}/messages`, { content: "ok" }, token());
+    let refused = 0;
+    intercept(relay, async (path, method) => {
+      if (path.endsWith("/messages") && method === "POST" && !refused++)
+        return Response.json({ error: { code: "FORBIDDEN" } }, { status: 403 });
+      if (path !== "/api/v1/chat/message") return undefined;
+      await other.send("ok"); // meanwhile
+      throw new TypeError("the network is away");
+    });
+    const session = opened(connected(relay, "/chat", { policy: { delays: [10] } }), id, { pollInterval: 60_000 });
+    expect((await session.send("ok")).seq).toBe(3);
+    await until(() => other.told.length === 3);
+    expect(other.told.map(({ sender_id }) => sender_id)).toEqual(["alice", "bob", "alice"]);
   });
 
   test("not for one that is refused, or does not want it", async () => {
