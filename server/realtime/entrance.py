@@ -62,7 +62,7 @@ class Entrance:
         if link.session.closed:  # left while it was being admitted
             self._discard(member, resumable=True)
             return
-        server.came_in(link)
+        server.threshold.came_in(link)
         server.manager.connect(member)
         if wanted is not None:
             server.insight.recovery(member, wanted[0])

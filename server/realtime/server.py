@@ -6,10 +6,8 @@ Every touch of python-socketio's private parts is here; `tests/realtime/test_ser
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +27,6 @@ from server.realtime.connection import Connection
 from server.realtime.doors import Door
 from server.realtime.drain import Drain
 from server.realtime.engine import frames, protocol
-from server.realtime.engine.protocol import Refused
 from server.realtime.engine.server import Engine
 from server.realtime.engine.session import Session
 from server.realtime.entrance import Entrance
@@ -47,11 +44,11 @@ from server.realtime.packets import Packet
 from server.realtime.recovery import Bounds as RecoveryBounds
 from server.realtime.statistics import Statistics
 from server.realtime.tasks import Tasks
+from server.realtime.threshold import Threshold
 from server.realtime.workers import Workers
 
 log = structlog.get_logger(__name__)
 
-MAX_REFUSED_PER_ADDRESS = 20  # are told why at their CONNECT; the others are refused at once, and take no session
 TICK_SECONDS = 0.5
 
 
@@ -114,14 +111,12 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         self.tasks = Tasks()
         self.workers = Workers(self.tasks)
         self._served: dict[str, Namespace] = {}
-        self._refused: Counter[str] = Counter()  # links that are refused, by address
         self._expiry = ExpirySchedule(TOKEN_LEEWAY_SECONDS)
         self.clock = clock
         self.node = node
         self.draining = False
-        self._connect_timeout = connect_timeout
+        self.threshold = Threshold(connect_timeout, clock)
         self.entrance = Entrance(self, recover_all=recover_all)
-        self._outside: dict[str, float] = {}  # links in no namespace, and how long they may be, the oldest first
         if manager is None:
             manager = MemoryFanout(recovery, clock=clock, most_held=self.bounds.outbox_messages)
         super().__init__(
@@ -263,13 +258,6 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
                 self.insight.told(member, reason)
                 member.link.session.send(notice)
 
-    def watch_outside(self, link: Link) -> None:
-        """It is in no namespace; a client that stays so is closed after a while."""
-        self._outside[link.id] = self.clock() + self._connect_timeout
-
-    def came_in(self, link: Link) -> None:
-        self._outside.pop(link.id, None)
-
     # -- the face of `@on` handlers -----------------------------------------------------------------------------
 
     async def trigger(self, event: str, namespace: str, *arguments: Any) -> Any:
@@ -331,19 +319,13 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         if session.closed:
             return
         if refusal is not None:
-            if self._refused[shake.address] >= MAX_REFUSED_PER_ADDRESS:
-                raise Refused(4, refusal.message, status=refusal.http_status)
-            self._refused[shake.address] += 1
-            link.refusal = refusal
-        self.watch_outside(link)
+            self.threshold.refuse(link, refusal)
+        self.threshold.watch(link)
 
     def _handle_eio_disconnect(self, session: Session, reason: str) -> None:
         link: Link = session.state
-        if link.refusal is not None:
-            self._refused[link.handshake.address] -= 1
-            self._refused += Counter()  # drops those that are back at none
         link.pending = None
-        self._outside.pop(session.id, None)
+        self.threshold.gone(link)
         self.environ.pop(session.id, None)
         resumable = reason != self.reason.SERVER_DISCONNECT
         for member in list(link.members.values()):
@@ -361,7 +343,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
         member.link.left.add(member.namespace)
         member.membership.gone(member, reason)
         if not member.link.members and not member.link.session.closed:
-            self.watch_outside(member.link)
+            self.threshold.watch(member.link)
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         member = self.manager.member(sid, namespace or "/")
@@ -392,8 +374,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc] # python-socke
 
     def close_idle(self, now: float) -> None:
         """Closes transports that by `now`, on the monotonic clock, have been in no namespace for too long."""
-        due = list(itertools.takewhile(lambda each: each[1] <= now, self._outside.items()))
-        for transport_id, _ in due:
+        for transport_id in self.threshold.due(now):
             self.eio.close(transport_id)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -20,6 +22,8 @@ from tests.support.rest import Rest
 from tests.support.running import Running
 
 As = Callable[..., Rest]
+
+STUCK = timedelta(seconds=0.5)  # longer than the acknowledgement of a segment is delayed
 
 
 @pytest.fixture
@@ -305,20 +309,26 @@ async def test_what_a_slow_reader_did_not_get(serve: Serve) -> None:
         reader._reader._protocol.pause_reading()  # type: ignore[union-attr]
         [listed] = (await root.get(PATH)).body["connections"]
         path = f"{PATH}/{listed['connection_id']}"
+        stuck: dict[str, Any] = {"count": 0}
         async with asyncio.timeout(PATIENCE):
-            for price in range(1, 5000):
-                await service.announce("ticks:A", "tick", {"symbol": "A", "price": price, "pad": "x" * 2000})
-                if server.realtime.eio.outlet.counters.conflated > 10:
-                    break
-                await asyncio.sleep(0)
-        body = (await root.get(path)).body
+            moment = datetime.fromisoformat
+            # The kernels take some more now and then, until both are full: after each of these a new run begins.
+            while stuck["count"] <= 10 or moment(stuck["to"]) - moment(stuck["from"]) < STUCK:
+                await service.announce("ticks:A", "tick", {"symbol": "A", "price": 1, "pad": "x" * 8000})
+                body = (await root.get(path)).body
+                stuck = body["missed"][-1] if body["missed"] else stuck
         assert body["record"][-1]["what"] == "behind"
-        assert body["outbox"]["conflated"] > 10
         assert who((await root.get(PATH, slow="true")).body) == ["alice"]
-        [run] = body["missed"]
-        assert (run["how"], run["room"]) == ("conflated", "channel:0::ticks:A")
-        missed = await root.get(path + "/missed", room="ticks:A", seq=run["first_seq"])
+        runs = body["missed"]
+        assert {(run["how"], run["room"]) for run in runs} == {("conflated", "channel:0::ticks:A")}
+        assert sum(run["count"] for run in runs) == body["outbox"]["conflated"]
+        assert all(run["count"] == run["last_seq"] - run["first_seq"] + 1 for run in runs)
+        missed = await root.get(path + "/missed", room="ticks:A", seq=stuck["first_seq"])
         assert (missed.body["code"], missed.body["evidence"][-1]["what"]) == ("conflated", "conflated")
+        for earlier, later in itertools.pairwise(runs):
+            assert earlier["last_seq"] < later["first_seq"] - 1  # what is between was sent
+            between = await root.get(path + "/missed", room="ticks:A", seq=earlier["last_seq"] + 1)
+            assert between.body["code"] == "sent"
         assert (await root.get(path + "/missed", room="ticks:A", seq=1)).body["code"] == "sent"
         async with asyncio.timeout(PATIENCE):
             while (await root.get(path)).body["state"] == "connected":

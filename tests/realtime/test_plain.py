@@ -38,7 +38,7 @@ async def seeing_off(server: Running) -> AsyncIterator[None]:
         yield
     assert server.realtime.manager._plain == 0
     assert len(server.realtime.eio._heartbeat) == 0
-    assert server.realtime._outside == {}
+    assert len(server.realtime.threshold) == 0
     await eventually(lambda: not server.realtime.eio._websockets)
 
 

@@ -9,7 +9,8 @@ import socketio
 import structlog
 
 from server.realtime.limits import Rate
-from server.realtime.server import MAX_REFUSED_PER_ADDRESS, Bounds, RealtimeServer
+from server.realtime.server import Bounds, RealtimeServer
+from server.realtime.threshold import MAX_REFUSED_PER_ADDRESS
 from tests.conftest import Connect
 from tests.support.client import Client
 from tests.support.echo import connect_packet, serving

@@ -6,7 +6,6 @@ client's position is an offset in that order and a count of its node's own (`fee
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import secrets
@@ -28,6 +27,7 @@ from server.realtime.cluster.node import ID_CHARS, Node
 from server.realtime.cluster.returning import Returning
 from server.realtime.cluster.scripts import EMIT_MISSING
 from server.realtime.cluster.sessions import Sessions
+from server.realtime.cluster.subscriptions import Subscriptions
 from server.realtime.engine import frames
 from server.realtime.fanout import Fanout, rooms_of
 from server.realtime.link import Link, Member
@@ -48,11 +48,11 @@ class ClusterFanout(Fanout):
         super().__init__(most_held=most_held)
         self.node = node
         self._dispatch = dispatch
-        self._unsettled: dict[Member, set[asyncio.Future[Any]]] = {}
+        self._subscriptions = Subscriptions(node)
         self._feeds = Feeds(node, dispatch, self._deliver_other, self._rooms_here, self._forgotten)
         self._returning = None
         if sessions is not None:
-            self._returning = Returning(node, dispatch, self._feeds, sessions, self._settles_with)
+            self._returning = Returning(node, dispatch, self._feeds, sessions, self._subscriptions.settles_with)
         self.outside: Callable[[str, bytes], None] = lambda channel, message: None
         self.forgets: list[Callable[[str], None]] = []  # called when Redis lost what it knew of a namespace
         node.hears = self._hear
@@ -76,20 +76,20 @@ class ClusterFanout(Fanout):
         feed = self._feeds.get(namespace)
         if feed is None:
             feed = self._feeds.open(namespace)
-            self._subscribe(member, ALL)
+            self._subscriptions.enter(member, ALL, is_first=True)
             if self.node.commands.ready:
                 self.node.spawn(self._meet(feed), "hello")
-        elif (pending := self.node.listener.pending(self.node.keys.channel(namespace, ALL))) is not None:
-            self._settles_with(member, pending)
+        else:
+            self._subscriptions.enter(member, ALL, is_first=False)
         if feed.waiting is not None:
             self._feeds.begins_now(feed, member)
         return member
 
     def drop(self, member: Member, *, resumable: bool = False) -> None:
         for room in member.rooms:
-            self._left_behind(member, room)
+            self._unsubscribe(member, room)
         super().drop(member, resumable=resumable)
-        self._unsettled.pop(member, None)
+        self._subscriptions.forget(member)
         self._feeds[member.namespace].forget(member)
         if self._returning is not None:
             self._returning.dropped(member, resumable=resumable)
@@ -98,13 +98,13 @@ class ClusterFanout(Fanout):
         if room in member.rooms:
             return
         super().enter(member, room)
-        self._subscribe(member, room)
+        self._subscriptions.enter(member, room, is_first=self._is_alone_in(member, room))
         if self._returning is not None:
             self._returning.entered(member, room)
 
     def leave(self, member: Member, room: str) -> bool:
         if room in member.rooms:
-            self._left_behind(member, room)
+            self._unsubscribe(member, room)
         if not super().leave(member, room):
             return False
         if self._returning is not None:
@@ -113,28 +113,15 @@ class ClusterFanout(Fanout):
 
     async def settled(self, member: Member) -> None:
         """Messages from other nodes reach it, and its session is in Redis; or will be, where Redis is away."""
-        unsettled = self._unsettled.pop(member, None)
-        if unsettled and (self.node.up or self.node.listener.lively):
-            with contextlib.suppress(RedisAway):
-                await self.node.patient(asyncio.wait(unsettled))
+        await self._subscriptions.settled(member)
 
-    def _subscribe(self, member: Member, room: str) -> None:
-        """Once for each room with members here."""
-        channel, listener = self.node.keys.channel(member.namespace, room), self.node.listener
-        is_first = room == ALL or len(self._rooms[member.namespace, room]) == 1
-        pending = listener.subscribe(channel) if is_first else listener.pending(channel)
-        if pending is not None:
-            self._settles_with(member, pending)
+    def _unsubscribe(self, member: Member, room: str) -> None:
+        """Before it leaves the room."""
+        if self._is_alone_in(member, room):
+            self._subscriptions.end(member.namespace, room)
 
-    def _settles_with(self, member: Member, answer: asyncio.Future[Any]) -> None:
-        if not answer.done():
-            pending = self._unsettled.setdefault(member, set())
-            pending.add(answer)
-            answer.add_done_callback(pending.discard)
-
-    def _left_behind(self, member: Member, room: str) -> None:
-        if len(self._rooms.get((member.namespace, room), ())) == 1:
-            self.node.listener.unsubscribe(self.node.keys.channel(member.namespace, room))
+    def _is_alone_in(self, member: Member, room: str) -> bool:
+        return len(self._rooms.get((member.namespace, room), ())) == 1
 
     # -- messages -----------------------------------------------------------------------------------------------
 
@@ -332,9 +319,9 @@ class ClusterFanout(Fanout):
         for room in found.rooms:
             if room not in (ALL, found.sid):
                 super().enter(member, room)
-                self._subscribe(member, room)
+                self._subscriptions.enter(member, room, is_first=self._is_alone_in(member, room))
         try:
-            subscribed = self._unsettled.pop(member, ())
+            subscribed = self._subscriptions.forget(member)
             member.resumed = await returning.catch_up(member, found, offset, subscribed)
         except RedisAway as away:
             log.info("a session could not be resumed", reason=str(away))

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from server.errors import Conflict, Forbidden, NotFound
 from server.identity import Identity
-from server.namespaces.monitor import records
+from server.namespaces.monitor import records, told
 from server.namespaces.monitor.alarms import AlarmService
 from server.namespaces.monitor.damping import Alarm
 from server.storage.database import Database
@@ -87,7 +87,10 @@ async def test_who_acknowledged_first_stays(desk: Desk) -> None:
 
 async def test_an_alarm_that_is_over_may_be_acknowledged(desk: Desk) -> None:
     assert (await desk.service.acknowledge(OLGA, "over", None))["acknowledged_by"] == "olga"
-    assert "comment" not in desk.board.events[0]
+    [event] = desk.board.events
+    assert "comment" not in event
+    assert (event["state"], event["cleared_at"]) == ("acknowledged", "2026-11-02T12:00:02.000Z")
+    assert told.EquipmentAlarm().validate(event) == {}
 
 
 @BOTH

@@ -89,25 +89,55 @@ def test_what_flapped_and_stays_is_raised_for_good(story: Story) -> None:
     assert story.told[-1:] == [(70, "cleared", "a4")]
 
 
-def test_who_shelves_hears_nothing_until_it_is_over_also_of_the_next_alarm(story: Story) -> None:
+def test_who_shelves_hears_of_no_other_alarm_until_it_is_over_but_that_this_one_is(story: Story) -> None:
     story.see(True, 0)
     story.condition.shelve(after(10), "olga")
     story.see(False, 5)
+    assert story.turns[-1].alarm.shelved_until == after(10)
     story.see(True, 6, 9.9)
-    assert story.told == [(0, "raised", "a1")]
+    assert story.told == [(0, "raised", "a1"), (5, "cleared", "a1")]
     assert (story.turns[-1].alarm.alarm_id, story.turns[-1].alarm.shelved_by) == ("a2", "olga")
     story.see(True, 10, 11)
-    assert story.told[1:] == [(10, "unshelved", "a2")]
+    assert story.told[2:] == [(10, "unshelved", "a2")]
     assert story.turns[-1].alarm.shelved_until is None
+
+
+def test_whoever_shows_an_alarm_that_was_raised_on_the_shelf_hears_that_it_is_over(story: Story) -> None:
+    story.condition.shelve(after(10), "olga")
+    story.see(False, 0)
+    story.see(True, 1)
+    story.see(False, 2)
+    assert story.told == [(2, "cleared", "a1")]
+
+
+def test_what_flaps_on_the_shelf_is_cleared_once_when_it_is_steady(story: Story) -> None:
+    story.condition.shelve(after(100), "olga")
+    story.see(False, -1)
+    story.flap(0, 10, 20, 30, 40)
+    story.see(False, 50, 70, 71, 90)
+    assert story.told == [
+        *((at, "cleared", f"a{number}") for number, at in enumerate((1, 11, 21), 1)),
+        (71, "cleared", "a4"),
+    ]
+
+
+def test_what_flapped_on_the_shelf_and_stays_is_told_with_its_end(story: Story) -> None:
+    story.condition.shelve(after(100), "olga")
+    story.see(False, -1)
+    story.flap(0, 10, 20, 30)
+    story.see(True, 35, 65, 99)
+    assert [state for _, state, _ in story.told] == ["cleared"] * 3
+    story.see(True, 100)
+    assert story.told[3:] == [(100, "unshelved", "a4")]
 
 
 def test_a_shelf_that_ends_with_nothing_on_it_is_not_told(story: Story) -> None:
     story.see(True, 0)
     story.condition.shelve(after(10), "olga")
     story.see(False, 5, 10, 11)
-    assert story.told == [(0, "raised", "a1")]
+    assert story.told == [(0, "raised", "a1"), (5, "cleared", "a1")]
     story.see(True, 12)
-    assert story.told[1:] == [(12, "raised", "a2")]
+    assert story.told[2:] == [(12, "raised", "a2")]
 
 
 @pytest.mark.parametrize(
@@ -131,10 +161,12 @@ def test_what_another_raised_and_is_over_since_is_cleared_however_late_it_is_kno
     assert (turn.state, turn.alarm.cleared_at) == ("cleared", after(1))
 
 
-def test_of_two_alarms_for_one_thing_the_older_ends_in_silence(story: Story) -> None:
+def test_of_two_alarms_for_one_thing_the_older_is_over(story: Story) -> None:
     story.see(True, 0)
-    [turn] = story.condition.resume(Alarm("old", "m1", "error", after(-5)), after(1))
-    assert (turn.state, turn.alarm.alarm_id, turn.alarm.cleared_at) == (None, "old", after(0))
+    [turn] = story.condition.resume(Alarm("old", "m1", "error", after(-5), flapping=True), after(1))
+    assert (turn.state, turn.alarm.alarm_id, turn.alarm.cleared_at) == ("cleared", "old", after(0))
+    assert not turn.alarm.flapping
+    assert story.condition.alarm is not None
 
 
 @given(st.lists(st.tuples(st.sampled_from([True, False, None]), st.integers(1, 40)), max_size=60))
@@ -153,3 +185,18 @@ def test_in_the_end_everyone_knows_how_it_is_and_heard_little(steps: list[tuple[
     assert list(open_alarms.values()).count(True) == was
     told_at = [after(at) for at, state, _ in story.told if state == "raised"]
     assert all(late - early > timedelta(seconds=10) for early, late in zip(told_at, told_at[4:], strict=False))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["on", "off", "shelve", "unshelve"]), st.integers(1, 40)), max_size=60))
+def test_with_shelves_too_everyone_hears_of_each_alarms_end_once(steps: list[tuple[str, int]]) -> None:
+    story, second = Story(condition()), 0
+    for what, pause in steps:
+        second += pause
+        if what in ("on", "off"):
+            story.see(what == "on", second)
+        else:
+            shelved = what == "shelve"
+            story.condition.shelve(after(second + 30) if shelved else None, "olga" if shelved else None)
+    ended = [turn.alarm.alarm_id for turn in story.turns if turn.alarm.cleared_at is not None]
+    assert [alarm_id for _, state, alarm_id in story.told if state == "cleared"] == ended
+    assert len(set(ended)) == len(ended)

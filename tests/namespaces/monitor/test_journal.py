@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from server.identity import Identity
 from server.namespaces.monitor import journal, records
+from server.namespaces.monitor.alarms import AlarmService
 from server.namespaces.monitor.journal import Journal
 from server.namespaces.monitor.watch import Change
 from server.storage.database import Database
@@ -199,14 +201,34 @@ async def test_a_shelf_of_another_node_is_seen_within_a_look(kept: Kept, databas
         kept.saw(10, welder="idle")
         kept.saw(11, welder="error")
         await kept.stored(3)
-        assert kept.board.told == [("error", "raised")]
+        assert await kept.board.heard(2) == [("error", "raised"), ("error", "cleared")]
+        over = kept.board.events[1]
+        assert (over["cleared_at"], over["shelved_until"]) == ("2026-11-02T12:00:10.000Z", "2026-11-02T12:01:00.000Z")
         kept.saw(60, welder="error")
-        assert await kept.board.heard(2) == [("error", "raised"), ("error", "unshelved")]
+        assert (await kept.board.heard(3))[2:] == [("error", "unshelved")]
         kept.saw(61, welder="idle")
-        await kept.board.heard(3)
+        await kept.board.heard(4)
     async with database.reading() as db:
         newest = (await records.alarms(db, limit=1))[0]
     assert (newest.shelved_until, newest.cleared_at) == (None, after(61))
+
+
+@BOTH
+async def test_an_alarm_that_clears_before_a_look_tells_that_another_node_unshelved_it(
+    kept: Kept, database: Database
+) -> None:
+    desk = AlarmService(database, MACHINES, kept.board.announce, now=lambda: kept.now)
+    olga = Identity("olga", None, frozenset({"operator"}))
+    async with kept.keeping():
+        kept.saw(0, welder="error")
+        await kept.board.heard(1)
+        alarm_id = str(kept.board.events[0]["alarm_id"])
+        await desk.shelve(olga, alarm_id, 5, None)
+        await kept.sleeps.wake(journal.LOOK_SECONDS)
+        await kept.sleeps.wake(journal.LOOK_SECONDS)  # it has looked
+        await desk.unshelve(olga, alarm_id)
+        kept.saw(1, welder="idle")
+        assert [state for _, state in await kept.board.heard(4)] == ["raised", "shelved", "unshelved", "cleared"]
 
 
 async def test_where_the_database_is_away_alarms_are_told_and_stored_later(

@@ -266,3 +266,44 @@ async def test_a_journal_that_fails_stops_no_reads(time: Time, logs: Logs) -> No
     assert outbox.statuses() == [("running",)] * 13
     assert len(source.reads) == 25
     assert {each["event"] for each in logs} == {"journal failed"}
+
+
+async def test_lost_are_the_machines_that_cannot_be_read_until_they_can(time: Time, logs: Logs) -> None:
+    welder, press = Scripted(time.clock, [WELDER]), Scripted(time.clock, [PRESS])
+    async with running(time, [WELDER, PRESS], [welder, press]) as (service, _):
+        assert service.lost() == {}  # nobody has read them yet
+        await time.until(0.5)
+        assert service.lost() == {}
+        welder.answer = refuse
+        await time.until(1.5)
+        assert service.lost() == {WELDER.code: WELDER.name}
+        welder.answer = lambda: {WELDER.code: IDLE}
+        await time.until(10)
+        assert service.lost() == {}
+
+
+async def test_a_machine_whose_source_hangs_is_lost_after_two_periods(time: Time) -> None:
+    welder, press = Scripted(time.clock, [WELDER]), Scripted(time.clock, [PRESS])
+    async with running(time, [WELDER, PRESS], [welder, press]) as (service, _):
+        await time.until(0.5)
+        welder.hang = asyncio.Event()
+        await time.until(2.6)
+        assert service.lost() == {WELDER.code: WELDER.name}
+
+
+async def test_what_another_node_reads_is_not_lost_here(time: Time) -> None:
+    cluster = Cluster()
+    sources = [Scripted(time.clock, [WELDER], refuse), Scripted(time.clock, [WELDER], refuse)]
+    one, other = cluster.candidates
+    async with (
+        running(time, [WELDER], sources[:1], lease=one) as (here, _),
+        running(time, [WELDER], sources[1:], lease=other) as (there, _),
+    ):
+        await time.until(0.5)
+        assert (here.lost(), there.lost()) == ({}, {})  # nobody reads
+        cluster.give(0)
+        await time.until(1.2)
+        assert (here.lost(), there.lost()) == ({WELDER.code: WELDER.name}, {})
+        cluster.give(1)
+        await time.until(1.7)
+        assert (here.lost(), there.lost()) == ({}, {WELDER.code: WELDER.name})

@@ -83,13 +83,13 @@ def test_a_past_that_is_known_late_changes_nothing_that_was_seen() -> None:
     assert [state for _, state, *_ in told(watch.saw({"m1": "error"}, after(0)))] == ["raised"]
     outcome = watch.resume(past("idle", -60, seen=-50, alarms=(Alarm("a0", "m1", "error", after(-60)),)), after(5))
     assert outcome.changes == [Change("m1", after(-50), "disconnected", "idle")]
-    assert [(each.turn.alarm.alarm_id, each.turn.state) for each in outcome.news] == [("a0", None)]
+    assert [(each.turn.alarm.alarm_id, each.turn.state) for each in outcome.news] == [("a0", "cleared")]
     assert watch.saw({"m1": "error"}, after(6)) == Outcome()
 
 
 def test_alarms_of_machines_that_are_gone_are_over() -> None:
     [news] = Watch([]).resume(Past(alarms=(Alarm("a1", "m1", "error", after(0)),)), after(5)).news
-    assert (news.turn.state, news.turn.alarm.cleared_at) == (None, after(5))
+    assert (news.turn.state, news.turn.alarm.cleared_at) == ("cleared", after(5))
 
 
 def test_clocks_that_go_back_do_not_turn_the_order() -> None:

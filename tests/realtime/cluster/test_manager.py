@@ -277,7 +277,7 @@ async def test_nothing_is_left_when_all_are_gone(servers: list[Running]) -> None
     manager = manager_of(servers[0])
     await gone(servers[0], here.id)
     await until(lambda: manager._feeds.get("/echo") is None)
-    assert (manager._rooms, manager._namespaces, manager._unsettled) == ({}, {}, {})
+    assert (manager._rooms, manager._namespaces, manager._subscriptions._unsettled) == ({}, {}, {})
     assert list(manager.node.listener._wanted) == [manager.node.channel]
 
 

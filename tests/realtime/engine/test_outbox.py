@@ -3,9 +3,10 @@ from __future__ import annotations
 import asyncio
 
 from server.realtime.engine import frames
-from server.realtime.engine.outbox import MOST_POLLED
+from server.realtime.engine.frames import Packet
+from server.realtime.engine.outbox import MOST_POLLED, Outbox
 from server.realtime.engine.outlet import Counters, Outlet
-from tests.support.outboxes import Wire, framed, outbox, tick
+from tests.support.outboxes import Wire, framed, outbox, tick, told
 
 
 async def test_order_is_kept_from_polling_to_websocket() -> None:
@@ -247,3 +248,101 @@ async def test_what_was_dropped_is_counted_by_the_next_of_its_key_also_when_its_
         tick(3).frame + tick(3, "B").frame,
     ]
     assert (full, outlet.counters.dropped, box.state) == ([], 1, 0)
+
+
+# -- who watches it -------------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """What it was told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+
+    def on_attached(self) -> None:
+        self.told.append(("attached",))
+
+    def on_behind(self, messages: int, size: int) -> None:
+        self.told.append(("behind", messages, size))
+
+    def on_caught_up(self, peak_messages: int, peak_bytes: int) -> None:
+        self.told.append(("caught up", peak_messages, peak_bytes))
+
+    def on_missed(self, packet: Packet, how: str) -> None:
+        self.told.append((how, told(packet)["seq"]))
+
+    def on_discarded(self, packets: list[Packet], size: int) -> None:
+        self.told.append(("discarded", [packet.polled for packet in packets], size))
+
+
+def watched(*, attached: bool = True, **bounds: int) -> tuple[Outbox, Watch, Wire]:
+    box, _ = outbox(**bounds)
+    watch, wire = Watch(), Wire()
+    if attached:
+        box.attach(wire)
+    box.watch = watch
+    return box, watch, wire
+
+
+async def test_who_watches_hears_of_the_websocket_and_nothing_while_its_reader_keeps_up() -> None:
+    box, watch, wire = watched(attached=False)
+    box.put(frames.message("a"))
+    box.attach(wire)
+    watch.told.remove(("attached",))
+    watch.told.clear()  # that it has caught up, which it says of each that waited
+    for number in range(5):
+        box.put(tick(number))
+        await asyncio.sleep(0)
+    assert watch.told == []
+
+
+async def test_who_watches_hears_how_far_behind_and_what_is_missed() -> None:
+    box, watch, _ = watched()
+    box.put(frames.message("waits"))
+    box.pause()
+    waits = len(frames.message("waits").frame)
+    assert watch.told == [("behind", 1, waits)]
+    for seq in (1, 2, 3):
+        box.put(tick(seq))
+    assert watch.told[1:] == [("conflated", 1), ("conflated", 2)]
+    most = box.peak_bytes
+    box.resume()
+    assert watch.told[3:] == [("caught up", 2, most)]
+    assert most >= waits + len(tick(1).frame)
+
+
+async def test_who_watches_hears_of_each_that_is_dropped_and_then_of_all_that_waited() -> None:
+    box, watch, _ = watched(most=2)
+    box.pause()
+    box.put(tick(1, "A"))
+    box.put(tick(2, "B"))
+    box.put(frames.message("one"))
+    box.put(frames.message("two"))
+    assert watch.told == [("behind", 0, 0), ("dropped", 1), ("dropped", 2)]
+    box.put(frames.message("three"))
+    assert watch.told[3:] == [("discarded", ["4one", "4two", "4three"], len(framed("one", "two", "three")))]
+    box.put(tick(3))
+    assert len(watch.told) == 4
+
+
+async def test_between_two_polls_it_is_behind_from_its_bound_to_the_next_poll() -> None:
+    box, watch, _ = watched(attached=False, most=3)
+    for seq in (1, 2, 3):
+        box.put(tick(seq))
+    assert watch.told == []
+    box.put(tick(4))
+    assert [each[0] for each in watch.told] == ["behind", "conflated", "conflated", "conflated"]
+    assert [told(packet)["seq"] for packet in box.take(10_000)] == [4]
+    assert watch.told[4:] == [("caught up", box.peak_messages, box.peak_bytes)]
+
+
+async def test_an_end_is_the_last_that_is_heard() -> None:
+    box, watch, wire = watched()
+    box.pause()
+    box.put(tick(1))
+    box.shut()
+    assert [each[0] for each in watch.told] == ["behind", "caught up"]
+    assert wire.writes == [tick(1).frame]
+    box.put(tick(2))
+    box.shut()
+    assert len(watch.told) == 2

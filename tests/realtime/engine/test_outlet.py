@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from server.realtime.engine import frames
+from server.realtime.engine import outlet as engine_outlet
 from server.realtime.engine.outlet import MOST_CORKED, Outlet
 from tests.support.outboxes import Wire, framed, outbox, tick
 
@@ -50,3 +53,54 @@ async def test_a_release_to_many_is_followed_by_a_longer_rest_for_what_is_volati
     assert outlet._releases_at < volatile  # it takes along what waited
     outlet.release()
     assert wires[0].writes[1] == tick(2).frame + frames.message("reliable").frame
+
+
+async def test_how_long_it_takes_until_what_is_put_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [10.0]
+    monkeypatch.setattr(engine_outlet, "perf_counter", lambda: now[0])
+    outlet = Outlet()
+    box, _ = outbox(outlet)
+    box.attach(wire := Wire())
+    told: list[tuple[float, bool]] = []
+    outlet.time(lambda seconds: told.append((seconds, bool(wire.writes))))
+    outlet.broadcast(frames.message("a"), [box])
+    now[0] = 10.5
+    outlet.time(lambda seconds: told.append((seconds, bool(wire.writes))))
+    outlet.broadcast(frames.message("b"), [box])
+    assert told == []
+    now[0] = 10.75
+    await asyncio.sleep(0)
+    assert told == [(0.75, True), (0.25, True)]
+    outlet.broadcast(frames.message("c"), [box])
+    await asyncio.sleep(0)
+    assert len(told) == 2  # once
+
+
+async def test_nothing_is_timed_that_no_socket_takes_now() -> None:
+    outlet = Outlet()
+    polled, _ = outbox(outlet)
+    stuck, _ = outbox(outlet)
+    stuck.attach(Wire())
+    stuck.pause()
+    told: list[float] = []
+    outlet.time(told.append)
+    outlet.broadcast(frames.message("a"), [polled, stuck])
+    free, _ = outbox(outlet)
+    free.attach(Wire())
+    outlet.broadcast(frames.message("b"), [free])
+    await asyncio.sleep(0)
+    assert told == []
+
+
+async def test_of_some_the_time_is_that_of_those_who_take_it() -> None:
+    outlet = Outlet()
+    stuck, _ = outbox(outlet)
+    stuck.attach(Wire())
+    stuck.pause()
+    free, _ = outbox(outlet)
+    free.attach(Wire())
+    told: list[float] = []
+    outlet.time(told.append)
+    outlet.broadcast(frames.message("a"), [stuck, free])
+    await asyncio.sleep(0)
+    assert len(told) == 1
