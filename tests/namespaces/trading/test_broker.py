@@ -87,7 +87,7 @@ async def say(client: Client, channel: str, data: Any = None, **options: Any) ->
 
 async def heard(client: Client, count: int, event: str = "message") -> list[Any]:
     """So many, and no more of what was sent until they had come."""
-    for _ in range(count - len(client.payloads(event))):
+    while len(client.payloads(event)) < count:
         await client.expect(event)
     await client.settle()
     return client.payloads(event)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from tests.support.process import PATIENCE, ROOT, Process, clean_environment, running
+from tests.support.process import PATIENCE, ROOT, Process, clean_environment, heed_interrupts, running
 
 
 def cli(url: str, *arguments: str, token: str = "") -> AbstractAsyncContextManager[Process]:
@@ -64,6 +64,7 @@ async def on_terminal(url: str, *arguments: str) -> AsyncIterator[Terminal]:
         stdout=its,
         stderr=its,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     os.close(its)
     terminal = Terminal(process, mine)
