@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -28,11 +29,7 @@ def is_terminal() -> bool:
     """Colours and cursor movements are wanted, and there is what makes them."""
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return False
-    try:
-        import rich  # noqa: F401 - whether it is there
-    except ImportError:
-        return False
-    return True
+    return find_spec("rich") is not None
 
 
 def console() -> Console:
